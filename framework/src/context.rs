@@ -1,0 +1,84 @@
+//! What a plugin is given besides its input: a device, a seed, a place for unfinished work, and a way to be heard.
+
+use crate::error::{Error, Result};
+use crate::progress::{Bar, Progress};
+use crate::rng::Rng;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Asks every run in this process to stop at the next safe point.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
+/// Whether a stop was asked for.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// One epoch of training, as the run's record keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean training loss over the epoch's batches.
+    pub loss: f64,
+    /// The selection metric on validation.
+    pub validation: f64,
+    /// Wall time in seconds, validation included.
+    pub seconds: f64,
+}
+
+/// A plugin's surroundings.
+pub struct Context {
+    /// Where tensors live; without autodiff.
+    pub device: Device,
+    /// The run's seed.
+    pub seed: u64,
+    /// A folder that survives a kill: what is saved there by one process, the next finds.
+    pub work: PathBuf,
+    /// Where fetched data lies.
+    pub cache: PathBuf,
+    /// Training examples per evaluation or scoring batch.
+    pub batch_size: usize,
+    progress: Progress,
+    epochs: Mutex<Vec<Epoch>>,
+}
+
+impl Context {
+    /// Surroundings on `device` with `seed`, unfinished work in `work`, fetched data in `cache`.
+    pub fn new(device: Device, seed: u64, work: PathBuf, cache: PathBuf, progress: Progress) -> Self {
+        Self { device, seed, work, cache, batch_size: 256, progress, epochs: Mutex::default() }
+    }
+
+    /// Random numbers of the run's seed for one purpose.
+    pub fn rng(&self, purpose: &str) -> Rng {
+        Rng::new(self.seed, purpose)
+    }
+
+    /// A progress bar of `total` steps.
+    pub fn bar(&self, what: &str, total: usize) -> Bar {
+        self.progress.bar(what, total)
+    }
+
+    /// To be called between units of work: an error once the user asked for a stop.
+    pub fn proceed(&self) -> Result<()> {
+        if is_interrupted() { Err(Error::interrupted()) } else { Ok(()) }
+    }
+
+    /// Keeps an epoch for the run's record.
+    pub fn record(&self, epoch: Epoch) {
+        tracing::info!(epoch = epoch.epoch, loss = epoch.loss, validation = epoch.validation, "epoch");
+        self.epochs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(epoch);
+    }
+
+    /// The epochs recorded so far.
+    pub fn epochs(&self) -> Vec<Epoch> {
+        self.epochs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,163 @@
+//! What a dataset plugin gives: who interacted with what, and when; and what the items look like.
+
+use crate::error::{Error, Explain, Result};
+use crate::truth::{Factor, Truth};
+use polars::prelude::*;
+use std::{fs::File, path::Path};
+
+/// Interactions, one per row, in the order of the source; ties of the timestamp keep that order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interactions {
+    /// Indices into `Corpus::users`.
+    pub user: Vec<u32>,
+    /// Indices into `Corpus::items`.
+    pub item: Vec<u32>,
+    /// Seconds; only their order within a user matters where a source has no clock.
+    pub timestamp: Vec<i64>,
+}
+
+/// The catalogue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Items {
+    /// The source's own id of each item.
+    pub id: Vec<String>,
+    /// Its title.
+    pub title: Vec<String>,
+    /// Its picture, encoded as PNG or JPEG, where it has one.
+    pub image: Vec<Option<Vec<u8>>>,
+}
+
+/// A dataset, loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Corpus {
+    /// The source's own id of each user.
+    pub users: Vec<String>,
+    /// The catalogue.
+    pub items: Items,
+    /// Who interacted with what.
+    pub interactions: Interactions,
+    /// How the interactions came about, where that is known.
+    pub truth: Option<Truth>,
+}
+
+impl Corpus {
+    /// Checks that columns agree in length and that indices are in range.
+    pub fn check(&self) -> Result<()> {
+        let Interactions { user, item, timestamp } = &self.interactions;
+        let (users, items) = (self.users.len(), self.items.id.len());
+        let problem = if user.is_empty() {
+            Some("it has no interactions".to_string())
+        } else if user.len() != item.len() || user.len() != timestamp.len() {
+            Some(format!("columns of {}, {} and {} interactions", user.len(), item.len(), timestamp.len()))
+        } else if self.items.title.len() != items || self.items.image.len() != items {
+            Some("the items' columns differ in length".to_string())
+        } else if let Some(worst) = user.iter().find(|n| **n as usize >= users) {
+            Some(format!("user index {worst} of {users} users"))
+        } else {
+            item.iter().find(|n| **n as usize >= items).map(|worst| format!("item index {worst} of {items} items"))
+        };
+        problem.map_or(Ok(()), |problem| Err(Error::new(format!("the dataset is not whole: {problem}"))))
+    }
+
+    /// Writes it as parquet files into `folder`.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let Interactions { user, item, timestamp } = &self.interactions;
+        write(folder, "users", df!("user_id" => &self.users))?;
+        write(folder, "interactions", df!("user" => user, "item" => item, "timestamp" => timestamp))?;
+        let mut items = df!("item_id" => &self.items.id, "title" => &self.items.title)
+            .explain("building the items table", folder.display())?;
+        let images: BinaryChunked = self.items.image.iter().map(Option::as_deref).collect();
+        add(&mut items, images.with_name("image".into()).into_series())?;
+        if let Some(truth) = &self.truth {
+            add(&mut items, Series::new("truth.popularity".into(), &truth.popularity))?;
+            for factor in &truth.factors {
+                add(&mut items, Series::new(format!("truth.{}", factor.name).into(), &factor.of_item))?;
+            }
+            let strengths: Vec<f64> = truth.factors.iter().map(|f| f.strength).chain([truth.drift]).collect();
+            let names: Vec<&str> = truth.factors.iter().map(|f| f.name.as_str()).chain(["drift"]).collect();
+            write(folder, "truth", df!("name" => names, "strength" => strengths))?;
+        }
+        write(folder, "items", Ok(items))
+    }
+
+    /// Reads what `save` wrote.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let users = read(folder, "users")?;
+        let interactions = read(folder, "interactions")?;
+        let items = read(folder, "items")?;
+        let image = column(&items, "image")?;
+        let image = image.binary().explain("reading pictures", folder.display())?;
+        let corpus = Self {
+            users: strings(&users, "user_id")?,
+            interactions: Interactions {
+                user: numbers(&interactions, "user")?,
+                item: numbers(&interactions, "item")?,
+                timestamp: integers(&interactions, "timestamp")?,
+            },
+            truth: folder.join("truth.parquet").exists().then(|| load_truth(folder, &items)).transpose()?,
+            items: Items {
+                id: strings(&items, "item_id")?,
+                title: strings(&items, "title")?,
+                image: image.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect(),
+            },
+        };
+        corpus.check()?;
+        Ok(corpus)
+    }
+}
+
+fn load_truth(folder: &Path, items: &DataFrame) -> Result<Truth> {
+    let table = read(folder, "truth")?;
+    let mut strengths = strings(&table, "name")?.into_iter().zip(reals(&table, "strength")?).collect::<Vec<_>>();
+    let drift = strengths.pop().map_or(0.0, |(_, drift)| drift);
+    let factors = strengths.into_iter().map(|(name, strength)| {
+        Ok(Factor { of_item: numbers(items, &format!("truth.{name}"))?, name, strength })
+    });
+    Ok(Truth { popularity: reals(items, "truth.popularity")?, factors: factors.collect::<Result<_>>()?, drift })
+}
+
+/// Writes a table to `folder/name.parquet`.
+pub fn write(folder: &Path, name: &str, table: PolarsResult<DataFrame>) -> Result<()> {
+    let path = folder.join(format!("{name}.parquet"));
+    let mut table = table.explain("building a table", path.display())?;
+    let file = File::create(&path).explain("creating a table", path.display())?;
+    ParquetWriter::new(file).finish(&mut table).explain("writing a table", path.display()).map(|_| ())
+}
+
+/// Reads the table `folder/name.parquet`.
+pub fn read(folder: &Path, name: &str) -> Result<DataFrame> {
+    let path = folder.join(format!("{name}.parquet"));
+    let file = File::open(&path).explain("opening a table", path.display())?;
+    ParquetReader::new(file).finish().explain("reading a table", path.display())
+}
+
+fn add(table: &mut DataFrame, series: Series) -> Result<()> {
+    table.with_column(series.into()).explain("building the items table", "a column").map(|_| ())
+}
+
+/// A column by name.
+pub fn column<'a>(table: &'a DataFrame, name: &str) -> Result<&'a Column> {
+    table.column(name).explain("reading a table", format!("column {name}"))
+}
+
+/// A column of text; a missing value is empty.
+pub fn strings(table: &DataFrame, name: &str) -> Result<Vec<String>> {
+    let text = column(table, name)?.str().explain("reading text", format!("column {name}"))?;
+    Ok(text.iter().map(|value| value.unwrap_or_default().to_string()).collect())
+}
+
+fn numbers(table: &DataFrame, name: &str) -> Result<Vec<u32>> {
+    let numbers = column(table, name)?.u32().explain("reading indices", format!("column {name}"))?;
+    Ok(numbers.iter().flatten().collect())
+}
+
+/// A column of 64-bit integers; missing values are left out.
+pub fn integers(table: &DataFrame, name: &str) -> Result<Vec<i64>> {
+    let numbers = column(table, name)?.i64().explain("reading integers", format!("column {name}"))?;
+    Ok(numbers.iter().flatten().collect())
+}
+
+fn reals(table: &DataFrame, name: &str) -> Result<Vec<f64>> {
+    let numbers = column(table, name)?.f64().explain("reading numbers", format!("column {name}"))?;
+    Ok(numbers.iter().flatten().collect())
+}

@@ -1,0 +1,84 @@
+//! The roles of an experiment: one trait each. A plugin is a value that implements one of them.
+
+use crate::context::Context;
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::evaluation::{Outcomes, Scores};
+use crate::fetch::Archive;
+use crate::protocol::Train;
+use crate::role;
+use burn::tensor::{Int, Tensor};
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+/// Where interactions and items come from.
+pub trait Dataset: Send + Sync + Debug {
+    /// Reads or makes the data.
+    fn load(&self, cx: &Context) -> Result<Corpus>;
+    /// The files it reads; their bytes are part of the cache key. Fails when one is missing.
+    fn files(&self, _cache: &Path) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+    /// What `ablate fetch` can get for it.
+    fn archives(&self) -> Vec<Archive> {
+        Vec::new()
+    }
+    /// Whether its corpus says how it came about, which the oracle needs.
+    fn knows_truth(&self) -> bool {
+        false
+    }
+}
+role!(dyn Dataset, "dataset");
+
+/// Ranks items for a user.
+pub trait Recommender: Send + Sync + Debug {
+    /// Learns from the training split; may select on `train.validation`, never sees the test split.
+    fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>>;
+    /// Reads back what `Scorer::save` wrote to `folder`.
+    fn load(&self, folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>>;
+    /// Whether it ranks by the dataset's own truth.
+    fn needs_truth(&self) -> bool {
+        false
+    }
+}
+role!(dyn Recommender, "recommender");
+
+/// A user's history up to the moment of the prediction.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The user's index.
+    pub user: u32,
+    /// Item indices, oldest first, at most the protocol's `max_history`.
+    pub history: &'a [u32],
+}
+
+/// A fitted recommender.
+pub trait Scorer: Send {
+    /// Scores of every item for every query, `[queries, items]`; higher is better, equal is a tie.
+    fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>>;
+    /// Writes what `Recommender::load` needs into `folder`.
+    fn save(&self, folder: &Path) -> Result<()>;
+}
+
+/// What a sequence model is trained against: its states should score the next item above all others.
+pub trait Loss: Send + Sync + Debug {
+    /// The mean loss over `n` positions.
+    ///
+    /// `states` `[n, hidden]` predict `targets` `[n]`; `items` `[items, hidden]` are the item embeddings and an item's
+    /// score is the dot product with a state. `rng` draws negatives.
+    fn loss(&self, states: Tensor<2>, items: Tensor<2>, targets: Tensor<1, Int>, rng: &mut crate::rng::Rng) -> Tensor<1>;
+}
+role!(dyn Loss, "loss");
+
+/// Turns each test case's outcome into scores.
+pub trait Evaluator: Send + Sync + Debug {
+    /// The depth of the recommendation lists it needs, 0 for none.
+    fn list_depth(&self) -> usize {
+        0
+    }
+    /// Every metric per user, and those that only the whole test set has.
+    fn evaluate(&self, outcomes: &Outcomes) -> Result<Scores>;
+    /// The metric by which models are selected on validation, `ndcg@10` for instance.
+    fn selects_by(&self) -> &str;
+}
+role!(dyn Evaluator, "evaluator");
