@@ -1,2 +1,12 @@
-//! stub
-fn main(){}
+//! The program: the framework's command line with the plugins linked in.
+
+// Without this line the plugins would not be linked and their registries would be empty.
+use plugins as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    framework::cli::main(framework::cli::BuiltIn {
+        base: include_str!("base.toml"),
+        lock: include_str!("../Cargo.lock"),
+    })
+}

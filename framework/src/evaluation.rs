@@ -6,7 +6,6 @@ use crate::metrics::Rank;
 use crate::protocol::Cases;
 use crate::roles::{Query, Scorer};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use std::collections::BTreeMap;
 
 /// What a recommender did with each case.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,9 +24,9 @@ pub struct Outcomes {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
     /// Metrics with a value for each case, in the order of `Outcomes::users`.
-    pub per_user: BTreeMap<String, Vec<f64>>,
+    pub per_user: Vec<(String, Vec<f64>)>,
     /// Metrics of the test set as a whole.
-    pub overall: BTreeMap<String, f64>,
+    pub overall: Vec<(String, f64)>,
 }
 
 /// Ranks every case's target among all `num_items` items; lists are `depth` deep.
@@ -110,5 +109,5 @@ fn best(scores: Tensor<2>, depth: usize) -> Result<Vec<Vec<u32>>> {
 /// The values of an integer tensor, row by row.
 pub fn integers(tensor: Tensor<2, Int>) -> Result<Vec<i64>> {
     let data = tensor.into_data().convert::<i64>();
-    data.to_vec().map_err(|error| Error::new(format!("reading integers back from the device: {error:?}")))
+    data.try_to_vec().map_err(|error| Error::new(format!("reading integers back from the device: {error:?}")))
 }

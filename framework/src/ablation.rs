@@ -1,0 +1,119 @@
+//! One spec, many plans: the base and each named variant, once per seed.
+
+use crate::plugin::Setting;
+use crate::problem::{Problem, Reader};
+use crate::settings;
+use crate::spec::Spec;
+use toml::{Table, Value};
+
+settings! {
+    /// A variant: a name and what it changes.
+    pub struct Ablation {
+        /// The name of its row in the report.
+        pub name: String,
+        /// Keys of the spec with their new values; a table with another `use` replaces the old one whole.
+        pub set: Table = Table::new(),
+    }
+}
+
+/// One variant with one seed: all that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The row it belongs to.
+    pub variant: String,
+    /// The seed of everything random in it.
+    pub seed: u64,
+    /// The spec with the variant's changes applied.
+    pub spec: Spec,
+}
+
+impl Plan {
+    /// The plan as a spec of its own, every default written out: running it re-makes the run.
+    pub fn table(&self) -> Table {
+        let mut spec = self.spec.clone();
+        spec.seeds = vec![self.seed];
+        spec.base = self.variant.clone();
+        spec.ablation = Vec::new();
+        match spec.write() {
+            Value::Table(table) => table,
+            _ => Table::new(),
+        }
+    }
+}
+
+/// Lays `changes` over `table`: tables merge, but one with another `use` replaces the old one.
+pub fn overlay(table: &mut Table, changes: &Table) {
+    if let (Some(old), Some(new)) = (table.get("use"), changes.get("use"))
+        && old != new
+    {
+        table.clear();
+    }
+    for (key, value) in changes {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => overlay(old, new),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// The plans of a spec, base first, or every mistake in it.
+///
+/// `table` is the whole spec as merged from its files. A mistake inside a variant carries the path of the variant.
+pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
+    let mut reader = Reader::default();
+    let spec = Spec::read(&Value::Table(table.clone()), &mut reader);
+    let mut problems = reader.problems;
+    let mut variants = Vec::new();
+    for (n, (name, changes)) in changes(table).into_iter().enumerate() {
+        let mut changed = table.clone();
+        changed.remove("ablation");
+        overlay(&mut changed, &changes);
+        let mut reader = Reader::default();
+        let variant = Spec::read(&Value::Table(changed), &mut reader);
+        let new = reader.problems.into_iter().filter(|problem| !same_place(&problems, problem)).collect::<Vec<_>>();
+        problems.extend(new.into_iter().map(|problem| inside_variant(problem, n, &changes)));
+        variants.extend(variant.map(|spec| (name, spec)));
+    }
+    match spec {
+        Some(spec) if problems.is_empty() => {
+            let base = [(spec.base_name().to_string(), spec.clone())];
+            let rows: Vec<_> = base.into_iter().chain(variants).collect();
+            let plan = |row: &(String, Spec), seed: u64| Plan { variant: row.0.clone(), seed, spec: row.1.clone() };
+            let plans = rows.iter().flat_map(|row| row.1.seeds.iter().map(|seed| plan(row, *seed))).collect();
+            Ok((spec, plans))
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Name and changes of each variant that is well-formed enough to be read.
+fn changes(table: &Table) -> Vec<(String, Table)> {
+    let variants = table.get("ablation").and_then(Value::as_array).cloned().unwrap_or_default();
+    let change = |variant: Value| {
+        let name = variant.get("name").and_then(Value::as_str).unwrap_or_default().to_string();
+        let set = variant.get("set").and_then(Value::as_table).cloned().unwrap_or_default();
+        (name, set)
+    };
+    variants.into_iter().map(change).collect()
+}
+
+fn same_place(problems: &[Problem], new: &Problem) -> bool {
+    problems.iter().any(|known| known.path == new.path && known.message == new.message)
+}
+
+/// Moves a mistake to where the variant wrote it, as deep as the variant's table goes.
+fn inside_variant(mut problem: Problem, n: usize, changes: &Table) -> Problem {
+    let mut depth = 0;
+    let mut table = Some(changes);
+    while let Some(key) = problem.path.get(depth)
+        && let Some(value) = table.and_then(|table| table.get(key))
+    {
+        table = value.as_table();
+        depth += 1;
+    }
+    let prefix = ["ablation".to_string(), n.to_string(), "set".to_string()];
+    problem.path = prefix.into_iter().chain(problem.path).collect();
+    problem
+}

@@ -1,0 +1,71 @@
+//! Names of devices and what they stand for: the only file that names a burn backend.
+
+use crate::error::{Error, Result};
+use burn::tensor::Device;
+
+/// Every name that this build understands.
+pub fn known() -> String {
+    let mut names = vec!["flex"];
+    if cfg!(feature = "cuda") {
+        names.push("cuda:0");
+    }
+    if cfg!(feature = "tch") {
+        names.extend(["tch", "tch:0"]);
+    }
+    if cfg!(feature = "wgpu") {
+        names.push("wgpu");
+    }
+    format!("one of {} (others need a build with their cargo feature: cuda, tch, wgpu)", names.join(", "))
+}
+
+/// Whether `name` is a device that this build understands, without touching it.
+pub fn check(name: &str) -> std::result::Result<(), String> {
+    let (backend, index) = name.split_once(':').unwrap_or((name, "0"));
+    let built = match backend {
+        "flex" => true,
+        "cuda" => cfg!(feature = "cuda"),
+        "tch" => cfg!(feature = "tch"),
+        "wgpu" => cfg!(feature = "wgpu"),
+        _ => return Err(format!("no device is called `{name}`")),
+    };
+    if index.parse::<usize>().is_err() || (backend == "flex" && name != "flex") {
+        return Err(format!("no device is called `{name}`"));
+    }
+    if built { Ok(()) } else { Err(format!("this build has no `{backend}`")) }
+}
+
+/// The device called `name`.
+pub fn open(name: &str) -> Result<Device> {
+    check(name).map_err(|problem| Error::new(problem).at("device").fix(known()))?;
+    let (backend, index) = name.split_once(':').unwrap_or((name, ""));
+    device(backend, index.parse().ok())
+}
+
+#[allow(unused_variables)]
+fn device(backend: &str, index: Option<usize>) -> Result<Device> {
+    match backend {
+        #[cfg(feature = "cuda")]
+        "cuda" => {
+            probe_cuda()?;
+            Ok(Device::cuda(index.unwrap_or(0)))
+        }
+        #[cfg(feature = "tch")]
+        #[allow(deprecated)]
+        "tch" => Ok(index.map_or_else(Device::libtorch, Device::libtorch_cuda)),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(Default::default())),
+        _ => Ok(Device::flex()),
+    }
+}
+
+/// burn panics in a thread of its own where CUDA is missing, so its driver is looked for first.
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)]
+fn probe_cuda() -> Result<()> {
+    // SAFETY: the CUDA driver library's initialisers are meant to be run by loading it, as burn does right after.
+    let found = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"].iter().any(|name| unsafe { libloading::Library::new(name) }.is_ok());
+    match found {
+        true => Ok(()),
+        false => Err(Error::new("no CUDA driver on this machine").at("device").fix("device = \"flex\", or a machine with a GPU")),
+    }
+}

@@ -1,0 +1,112 @@
+//! The book's reference pages, written from the code: spec keys, plugins of each role, metrics.
+
+use crate::ablation::Ablation;
+use crate::error::{Error, Explain, Result};
+use crate::metrics;
+use crate::plugin::{Field, Role};
+use crate::problem::range_in_words;
+use crate::protocol::Protocol;
+use crate::roles::{Dataset, Evaluator, Loss, Recommender};
+use crate::spec::Spec;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Every generated page: its path in the book's source and its text.
+pub fn pages() -> Vec<(String, String)> {
+    let mut pages = vec![("spec.md".to_string(), spec()), ("metrics.md".into(), metric_definitions())];
+    pages.push(role::<dyn Dataset>("Where interactions and items come from."));
+    pages.push(role::<dyn Recommender>("What ranks the items for a user."));
+    pages.push(role::<dyn Loss>("What a sequence model is trained against."));
+    pages.push(role::<dyn Evaluator>("What the ranks of the test targets are turned into."));
+    pages
+}
+
+/// Writes the pages below `folder`, or with `check` only says which are stale.
+pub fn write(folder: &Path, check: bool) -> Result<()> {
+    let stale = |(path, text): &(String, String)| {
+        std::fs::read_to_string(folder.join(path)).map_or(true, |there| there != *text)
+    };
+    let stale: Vec<_> = pages().into_iter().filter(stale).collect();
+    if check {
+        let names: Vec<&str> = stale.iter().map(|(path, _)| path.as_str()).collect();
+        return if names.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(format!("stale pages: {}", names.join(", "))).at(folder.display()).fix("`ablate docs`"))
+        };
+    }
+    for (path, text) in stale {
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(parent).explain("making a folder", parent.display())?;
+        std::fs::write(&path, text).explain("writing a page", path.display())?;
+    }
+    Ok(())
+}
+
+const GENERATED: &str = "<!-- Written by `ablate docs` from the code; a test fails when it is stale. -->\n\n";
+
+fn spec() -> String {
+    let mut text = format!("# Spec reference\n\n{GENERATED}");
+    text += "A spec is one TOML file. Layers, each over the one before: the built-in `experiments/base.toml`, the files \
+             that `extends = [\"…\"]` names, the spec, environment variables (`ABLATE_RECOMMENDER__DROPOUT=0.1`), and \
+             `--set key=value`. A table with another `use` replaces the old table whole.\n\n## Top level\n\n";
+    text += &fields(Spec::FIELDS);
+    text += "\n## `[protocol]`\n\n";
+    text += &fields(Protocol::FIELDS);
+    text += "\n## `[[ablation]]`\n\n";
+    text + &fields(Ablation::FIELDS)
+}
+
+fn metric_definitions() -> String {
+    let mut text = format!("# Metrics\n\n{GENERATED}");
+    text += "Each case has one relevant item. A metric is its exact expectation over a random order of the items tied \
+             with it. The version changes with the definition and is part of the protocol's fingerprint.\n\n";
+    text += "| name | version | definition | source |\n|---|---|---|---|\n";
+    for metric in metrics::definitions() {
+        let _ = writeln!(text, "| `{}` | {} | {} | {} |", metric.name, metric.version, cell(metric.formula), metric.source);
+    }
+    text
+}
+
+fn role<R: ?Sized + Role>(what: &str) -> (String, String) {
+    let mut text = format!("# {}\n\n{GENERATED}{what}\n", title(R::ROLE));
+    for plugin in R::plugins() {
+        let _ = write!(text, "\n## `{}`\n\n{}\n", plugin.name, paragraphs(plugin.doc));
+        if !plugin.fields.is_empty() {
+            text += &fields(plugin.fields);
+            text.push('\n');
+        }
+        let _ = writeln!(text, "Version {}; source `{}`.", plugin.version, plugin.file);
+    }
+    (format!("plugins/{}.md", R::ROLE), text)
+}
+
+fn fields(fields: &[Field]) -> String {
+    let mut text = String::from("| key | holds | default | meaning |\n|---|---|---|---|\n");
+    for field in fields {
+        let kind = (field.kind)();
+        let holds = if field.range.is_empty() { kind } else { range_in_words(&kind, field.range) };
+        let default = field.default.map_or("must be given".into(), |default| match default() {
+            toml::Value::Table(table) if table.is_empty() => "empty".to_string(),
+            toml::Value::Table(_) => "the table's own defaults".to_string(),
+            value => format!("`{value}`"),
+        });
+        let _ = writeln!(text, "| `{}` | {holds} | {} | {} |", field.name, cell(&default), cell(&paragraphs(field.doc)));
+    }
+    text
+}
+
+/// Doc comments come with a space before each line.
+fn paragraphs(doc: &str) -> String {
+    doc.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
+}
+
+fn cell(text: &str) -> String {
+    text.trim().replace('|', "\\|").replace('\n', " ")
+}
+
+fn title(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str()) + "s"
+}

@@ -1,0 +1,256 @@
+//! The stages of one run in the order of the science: dataset, protocol, recommender, evaluator; and its record.
+
+use crate::ablation::Plan;
+use crate::context::{Context, Epoch};
+use crate::corpus::{self, Corpus};
+use crate::error::{Error, Explain, Result};
+use crate::evaluation::{self, Outcomes, Scores};
+use crate::metrics::{self, Metric};
+use crate::progress::Progress;
+use crate::protocol::{Split, split};
+use crate::plugin::Setting;
+use crate::roles::Scorer;
+use crate::stage::{self, Artifact, Stage, Trace, found_or_made};
+use crate::statistics;
+use crate::store::{Committed, Store, hash_json, now};
+use crate::{device, log};
+use polars::prelude::{Column, DataFrame};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The stages of a plan with their keys, known before anything runs.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The stage that leaves the corpus.
+    pub dataset: Stage,
+    /// The stage that leaves the fitted recommender.
+    pub recommender: Stage,
+    /// The stage that leaves the scores.
+    pub evaluator: Stage,
+    /// The hash of all that makes two numbers comparable: data, protocol, metric definitions.
+    pub fingerprint: String,
+    /// The run's id.
+    pub run: String,
+}
+
+impl Keys {
+    /// The stages in order.
+    pub fn stages(&self) -> [&Stage; 3] {
+        [&self.dataset, &self.recommender, &self.evaluator]
+    }
+}
+
+/// Computes a plan's keys; reads (to hash them) the files of its dataset in `cache`.
+pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
+    let spec = &plan.spec;
+    let files = spec.dataset.files(cache).map_err(|error| error.at("dataset"))?;
+    let dataset = json!({ "plugin": spec.dataset.identity(), "files": stage::file_hashes(&files)? });
+    let protocol = spec.protocol.write();
+    let recommender = json!({
+        "plugin": spec.recommender.identity(),
+        "dataset": dataset,
+        "protocol": protocol,
+        "selects_by": spec.evaluator.selects_by(),
+        "seed": plan.seed,
+        "device": spec.device,
+    });
+    let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
+    let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
+    let fingerprint = hash_json(&json!({ "dataset": dataset, "protocol": protocol, "metrics": versions }));
+    let evaluator = Stage::new("evaluator", evaluator);
+    Ok(Keys {
+        dataset: Stage::new("dataset", dataset),
+        recommender: Stage::new("recommender", recommender),
+        run: evaluator.key.clone(),
+        evaluator,
+        fingerprint,
+    })
+}
+
+/// Everything that the runs of one command share.
+pub struct Runner {
+    store: Store,
+    cache: PathBuf,
+    progress: Progress,
+    lock: &'static str,
+    fresh: Vec<String>,
+    split: Option<(String, Split)>,
+}
+
+/// How a run came about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// The run's id.
+    pub id: String,
+    /// Whether its record was there already.
+    pub found: bool,
+    /// Its record.
+    pub record: Value,
+}
+
+impl Runner {
+    /// Runs into `store`, with data in `cache`; `lock` is the text of Cargo.lock, `fresh` names stages to make again.
+    pub fn new(store: Store, cache: PathBuf, progress: Progress, lock: &'static str, fresh: Vec<String>) -> Self {
+        Self { store, cache, progress, lock, fresh, split: None }
+    }
+
+    /// Runs a plan, or finds that it was run. A failed try is recorded in the store.
+    pub fn run(&mut self, plan: &Plan) -> Result<Finished> {
+        let keys = keys(plan, &self.cache)?;
+        if self.fresh.is_empty()
+            && let Some(record) = self.store.run(&keys.run)?
+        {
+            return Ok(Finished { id: keys.run, found: true, record });
+        }
+        log::start();
+        let started = now();
+        let result = self.stages(plan, &keys, &started);
+        if let Err(error) = &result {
+            let status = if error.is_interrupt() { "interrupted" } else { "failed" };
+            let attempt = json!({ "run": keys.run, "name": plan.spec.name, "variant": plan.variant, "seed": plan.seed,
+                "status": status, "started": started, "ended": now(), "error": error.to_string(), "log": log::text() });
+            self.store.record_attempt(&keys.run, &attempt)?;
+        }
+        result
+    }
+
+    fn stages(&mut self, plan: &Plan, keys: &Keys, started: &str) -> Result<Finished> {
+        let clock = Instant::now();
+        let device = device::open(&plan.spec.device)?;
+        let (cache, progress) = (self.cache.clone(), self.progress.clone());
+        let context =
+            |work: &Path| Context::new(device.clone(), plan.seed, work.to_path_buf(), cache.clone(), progress.clone());
+        let dataset = found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), |folder, work| {
+            let corpus = plan.spec.dataset.load(&context(work))?;
+            corpus.check()?;
+            corpus.save(folder)?;
+            Ok(Value::Null)
+        })?;
+        let split = self.split(plan, keys, &dataset)?;
+        let recommender = found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
+            let cx = context(work);
+            plan.spec.recommender.fit(&split.train, &cx)?.save(folder)?;
+            serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")
+        })?;
+        let statistics = json!(split.statistics);
+        let evaluator = found_or_made(&self.store, &keys.evaluator, self.is_fresh("evaluator"), |folder, work| {
+            let cx = context(work);
+            let scorer = plan.spec.recommender.load(recommender.folder(), &split.train, &cx)?;
+            let opening = json!({ "at": now(), "name": plan.spec.name, "variant": plan.variant, "seed": plan.seed,
+                "run": keys.run, "recommender": keys.recommender.key });
+            self.store.record_opening(&keys.fingerprint, &opening)?;
+            evaluate(plan, scorer.as_ref(), &split, folder, &cx)
+        })?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let traces = [&dataset, &recommender, &evaluator].map(|artifact| artifact.trace.clone());
+        let record = self.record(plan, keys, [&recommender, &evaluator], &traces, statistics, started, seconds)?;
+        self.split = Some((split_key(keys), split));
+        self.commit(keys, record)
+    }
+
+    fn is_fresh(&self, stage: &str) -> bool {
+        self.fresh.iter().any(|name| name == stage)
+    }
+
+    /// Divides the corpus, unless the run before did just that.
+    fn split(&mut self, plan: &Plan, keys: &Keys, dataset: &Artifact) -> Result<Split> {
+        let selects_by = Metric::parse(plan.spec.evaluator.selects_by()).map_err(|e| e.at("evaluator"))?;
+        match self.split.take() {
+            Some((key, mut split)) if key == split_key(keys) => {
+                split.train.selects_by = selects_by;
+                Ok(split)
+            }
+            _ => split(&Corpus::load(dataset.folder())?, &plan.spec.protocol, selects_by),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn record(
+        &self,
+        plan: &Plan,
+        keys: &Keys,
+        [recommender, evaluator]: [&Artifact; 2],
+        traces: &[Trace],
+        statistics: Value,
+        started: &str,
+        seconds: f64,
+    ) -> Result<Value> {
+        let log = self.store.put_bytes(log::text().as_bytes())?;
+        let epochs: Vec<Epoch> = serde_json::from_value(recommender.record.notes.clone()).unwrap_or_default();
+        let metrics = evaluator.record.notes.clone();
+        let plan_table = serde_json::to_value(plan.table()).explain("writing the plan", "the run's record")?;
+        Ok(json!({
+            "format": crate::store::FORMAT,
+            "run": keys.run,
+            "name": plan.spec.name,
+            "variant": plan.variant,
+            "seed": plan.seed,
+            "status": "done",
+            "started": started,
+            "seconds": seconds,
+            "plan": plan_table,
+            "fingerprint": keys.fingerprint,
+            "data": statistics,
+            "stages": traces,
+            "epochs": epochs,
+            "metrics": metrics,
+            "outcome": { "metrics": metrics, "checkpoint": recommender.record.files, "scores": evaluator.record.files },
+            "log": log,
+            "provenance": crate::provenance::provenance(&plan.spec.device, self.lock),
+        }))
+    }
+
+    fn commit(&self, keys: &Keys, record: Value) -> Result<Finished> {
+        if let Committed::Different(what) = self.store.commit_run(&keys.run, &record)? {
+            return Err(Error::new(format!("the run is not deterministic: {} differ from the stored run", what.join(", ")))
+                .at(format!("run {}", keys.run))
+                .fix("the stored record is kept; find the stage that differs with `ablate run --fresh STAGE`"));
+        }
+        Ok(Finished { id: keys.run.clone(), found: false, record })
+    }
+}
+
+fn split_key(keys: &Keys) -> String {
+    keys.fingerprint.clone()
+}
+
+/// Opens the test split, ranks, and leaves the scores of each user as parquet. Gives the summary of each metric.
+fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: &Context) -> Result<Value> {
+    let cases = split.test.open();
+    let outcomes = evaluation::rank(scorer, cases, split.train.num_items(), plan.spec.evaluator.list_depth(), cx)?;
+    let scores = plan.spec.evaluator.evaluate(&outcomes)?;
+    save_scores(&outcomes, &scores, folder)?;
+    let mut summary = serde_json::Map::new();
+    for (name, values) in &scores.per_user {
+        let interval = statistics::bootstrap_mean(values, plan.seed);
+        summary.insert(name.clone(), json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n }));
+    }
+    for (name, value) in &scores.overall {
+        summary.insert(name.clone(), json!({ "mean": value }));
+    }
+    Ok(Value::Object(summary))
+}
+
+fn save_scores(outcomes: &Outcomes, scores: &Scores, folder: &Path) -> Result<()> {
+    let rank = |field: fn(&crate::metrics::Rank) -> u32| outcomes.ranks.iter().map(field).collect::<Vec<u32>>();
+    let mut columns = vec![
+        Column::new("user".into(), &outcomes.users),
+        Column::new("above".into(), rank(|rank| rank.above)),
+        Column::new("tied".into(), rank(|rank| rank.tied)),
+        Column::new("candidates".into(), rank(|rank| rank.candidates)),
+    ];
+    columns.extend(scores.per_user.iter().map(|(name, values)| Column::new(name.as_str().into(), values)));
+    corpus::write(folder, "scores", DataFrame::new(outcomes.users.len(), columns))
+}
+
+/// Reads a metric of each user from a run's record: users and values.
+pub fn per_user(store: &Store, record: &Value, metric: &str) -> Result<Vec<f64>> {
+    let hash = record["outcome"]["scores"]["scores.parquet"].as_str().unwrap_or_default();
+    let path = store.get(hash)?;
+    let file = std::fs::File::open(&path).explain("opening scores", path.display())?;
+    let table = polars::prelude::SerReader::finish(<polars::prelude::ParquetReader<_> as polars::prelude::SerReader<_>>::new(file))
+        .explain("reading scores", path.display())?;
+    let column = corpus::column(&table, metric)?.f64().explain("reading scores", path.display())?;
+    Ok(column.iter().flatten().collect())
+}

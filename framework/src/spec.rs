@@ -1,0 +1,66 @@
+//! What a TOML file may say. With every default written out a spec is the plan of its runs.
+
+use crate::ablation::Ablation;
+use crate::device;
+use crate::plugin::{Pick, defaults};
+use crate::protocol::Protocol;
+use crate::roles::{Dataset, Evaluator, Recommender};
+use crate::settings;
+
+settings! {
+    /// An experiment: roles filled with plugins, a protocol, seeds, and variants to compare.
+    pub struct Spec {
+        /// What the experiment is called in the store and in reports.
+        pub name: String,
+        /// One sentence for the reader of a report.
+        pub description: String = String::new(),
+        /// Where interactions and items come from.
+        pub dataset: Pick<dyn Dataset>,
+        /// What is kept of the data, how it is split and how it is ranked.
+        pub protocol: Protocol = defaults(),
+        /// What ranks the items.
+        pub recommender: Pick<dyn Recommender>,
+        /// What the ranks are turned into.
+        pub evaluator: Pick<dyn Evaluator>,
+        /// One run per seed; a seed is a replicate, never a hyper-parameter.
+        pub seeds: Vec<u64> = vec![1],
+        /// Where tensors live: `flex` (pure Rust, CPU), `cuda:0`, `tch`, `tch:0`, `wgpu`.
+        pub device: String = "flex".into(),
+        /// The row that variants are compared with; the recommender's name when empty.
+        pub base: String = String::new(),
+        /// Variants, each a set of changes to this spec.
+        pub ablation: Vec<Ablation> = Vec::new(),
+    }
+    check |spec, report| {
+        if spec.recommender.needs_truth() && !spec.dataset.knows_truth() {
+            report.conflict(
+                "recommender",
+                format!("`{}` ranks by the dataset's own truth, which `{}` has not", spec.recommender.name(), spec.dataset.name()),
+                "a generated dataset, or another recommender",
+            );
+        }
+        if spec.seeds.is_empty() {
+            report.conflict("seeds", "no seed, so no run", "at least one seed");
+        }
+        if let Some(twice) = spec.seeds.iter().enumerate().find(|(n, seed)| spec.seeds[..*n].contains(seed)) {
+            report.conflict("seeds", format!("seed {} stands there twice", twice.1), "each seed once");
+        }
+        if let Err(error) = device::check(&spec.device) {
+            report.conflict("device", error, device::known());
+        }
+        for (n, ablation) in spec.ablation.iter().enumerate() {
+            let taken = spec.ablation[..n].iter().any(|other| other.name == ablation.name);
+            if taken || ablation.name == spec.base_name() {
+                let message = format!("two rows are called `{}`", ablation.name);
+                report.inside("ablation", |r| r.inside(&n.to_string(), |r| r.conflict("name", message, "a name of its own")));
+            }
+        }
+    }
+}
+
+impl Spec {
+    /// The name of the row without changes.
+    pub fn base_name(&self) -> &str {
+        if self.base.is_empty() { self.recommender.name() } else { &self.base }
+    }
+}

@@ -1,0 +1,350 @@
+//! The uncertainty of what a report prints: intervals, paired tests, verdicts; not how a metric is computed.
+//!
+//! A result is one value per user and per training seed. The users are the same, in the same order, for every seed, so
+//! users and seeds are crossed factors: a resample draws seeds and users once each and takes every combination (Owen,
+//! The pigeonhole bootstrap, Annals of Applied Statistics 1(2), 2007). Drawing fresh users for every seed would treat
+//! one user's values as independent and make intervals too narrow.
+//!
+//! Everything is a pure function of its values and its seed. A NaN among the values makes the mean NaN, and with it the
+//! verdict [`Verdict::CannotConclude`].
+
+use crate::rng::Rng;
+
+const RESAMPLES: usize = 2_000;
+const FLIPS: u32 = 10_000;
+const SIGNIFICANCE: f64 = 0.05;
+
+/// A mean with its 95% interval, in the metric's unit; all three are NaN where there are no users.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The mean over users and seeds.
+    pub mean: f64,
+    /// The lower bound; equals the mean with one user and one seed, which says nothing about spread.
+    pub low: f64,
+    /// The upper bound.
+    pub high: f64,
+    /// The number of users.
+    pub n: usize,
+}
+
+/// How much higher the other scores than the base.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// Other minus base; positive where other is higher.
+    pub interval: Interval,
+    /// The two-sided p-value before any adjustment; 1 where there are no users.
+    pub p: f64,
+}
+
+/// What a comparison allows to say about the other against the base, for a metric where higher is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The other is better.
+    Better,
+    /// The other is worse.
+    Worse,
+    /// The data do not tell; this is not evidence that both are equal.
+    CannotConclude,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::CannotConclude => "cannot conclude",
+        })
+    }
+}
+
+impl Verdict {
+    /// Needs both: an adjusted p below .05, which is about users with the trained models as they are, and an interval
+    /// without 0, which is about other seeds too.
+    pub fn new(interval: &Interval, adjusted_p: f64) -> Self {
+        match adjusted_p < SIGNIFICANCE {
+            true if interval.low > 0.0 => Self::Better,
+            true if interval.high < 0.0 => Self::Worse,
+            _ => Self::CannotConclude,
+        }
+    }
+}
+
+/// The mean over users with its 95% percentile bootstrap interval from 2,000 resamples of the users (Efron &
+/// Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13).
+pub fn bootstrap_mean(values: &[f64], seed: u64) -> Interval {
+    bootstrap(&[values], seed)
+}
+
+/// [`bootstrap_mean`] of `values[seed][user]`, where the seeds are resampled too, so that the interval is about
+/// training again as well as about other users. One seed gives the plain interval, and few seeds one that is still too
+/// narrow: it holds on average (S - 1) / S of the variance between S seeds.
+///
+/// # Panics
+/// Where the seeds have different numbers of users.
+pub fn bootstrap_seeds(values: &[Vec<f64>], seed: u64) -> Interval {
+    bootstrap(values, seed)
+}
+
+/// Compares `[seed][user]` values of the same users in the same order. A side with one seed, such as a scorer that is
+/// not trained, is compared with every seed of the other.
+///
+/// The interval is [`bootstrap_seeds`] of the differences. The p-value is from a paired randomization test: under the
+/// null hypothesis a user's difference, averaged over seeds, is as likely to have the other sign, so p = (1 + flips at
+/// least as extreme) / (1 + 10,000 flips) (Smucker, Allan & Carterette, A comparison of statistical significance tests
+/// for information retrieval evaluation, CIKM 2007).
+///
+/// # Panics
+/// Where the sides have different numbers of users, or of seeds and neither has one.
+pub fn paired_difference(base: &[Vec<f64>], other: &[Vec<f64>], seed: u64) -> Difference {
+    let seeds = if base.is_empty() || other.is_empty() { 0 } else { base.len().max(other.len()) };
+    let side = |values: &[Vec<f64>], index: usize| if values.len() == 1 { 0 } else { index };
+    let differences: Vec<Vec<f64>> = (0..seeds)
+        .map(|index| {
+            let (base, other) = (&base[side(base, index)], &other[side(other, index)]);
+            assert_eq!(base.len(), other.len(), "a paired comparison needs the same users on both sides");
+            other.iter().zip(base).map(|(other, base)| other - base).collect()
+        })
+        .collect();
+    let interval = bootstrap(&differences, seed);
+    Difference { interval, p: randomization_p(&user_means(&differences, 0..seeds), seed) }
+}
+
+/// Holm's step-down adjustment, in the order given: calling those below .05 significant keeps the chance of any false
+/// positive among all of them at 5% or less (Holm, Scandinavian Journal of Statistics 6(2), 1979).
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let (mut adjusted, mut largest) = (vec![0.0; p.len()], 0.0_f64);
+    for (smaller, &index) in order.iter().enumerate() {
+        largest = largest.max(((p.len() - smaller) as f64 * p[index]).min(1.0));
+        adjusted[index] = largest;
+    }
+    adjusted
+}
+
+fn bootstrap<V: AsRef<[f64]>>(values: &[V], seed: u64) -> Interval {
+    let seeds = values.len();
+    let observed = user_means(values, 0..seeds);
+    let n = observed.len();
+    if n == 0 {
+        return Interval { mean: f64::NAN, low: f64::NAN, high: f64::NAN, n };
+    }
+    // Two generators, so that the users drawn are the same however many seeds there are.
+    let (mut user, mut run) = (Rng::new(seed, "bootstrap users"), Rng::new(seed, "bootstrap seeds"));
+    let mut means: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let drawn = user_means(values, (0..seeds).map(|_| run.below(seeds)));
+            (0..n).map(|_| drawn[user.below(n)]).sum::<f64>() / n as f64
+        })
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let mean = observed.iter().sum::<f64>() / n as f64;
+    let tail = RESAMPLES / 40; // 2.5% on either side
+    Interval { mean, low: means[tail - 1], high: means[RESAMPLES - tail], n }
+}
+
+/// Every user's mean over the drawn seeds.
+fn user_means<V: AsRef<[f64]>>(values: &[V], drawn: impl ExactSizeIterator<Item = usize>) -> Vec<f64> {
+    let count = drawn.len() as f64;
+    let mut means = vec![0.0; values.first().map_or(0, |users| users.as_ref().len())];
+    for index in drawn {
+        let users = values[index].as_ref();
+        assert_eq!(means.len(), users.len(), "every seed needs a value of every user");
+        means.iter_mut().zip(users).for_each(|(mean, value)| *mean += value);
+    }
+    means.iter_mut().for_each(|mean| *mean /= count);
+    means
+}
+
+fn randomization_p(differences: &[f64], seed: u64) -> f64 {
+    // A difference of 0 is the same with either sign, and in a hit rate most are.
+    let mut terms: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+    // Sums that are equal on paper differ by rounding when their terms have other signs; they count as extreme.
+    let rounding = 1e-12 * terms.iter().map(|term| term.abs()).sum::<f64>();
+    let observed = terms.iter().sum::<f64>().abs() - rounding;
+    terms.resize(terms.len().next_multiple_of(64), 0.0);
+    let mut random = Rng::new(seed, "sign flips");
+    // NaN is below nothing, so it counts as extreme: no evidence.
+    let milder = (0..FLIPS).filter(|_| flipped_sum(&terms, &mut random).abs() < observed).count();
+    1.0 - milder as f64 / (1.0 + f64::from(FLIPS))
+}
+
+/// The sum with a random sign for every term, one random bit each; the number of terms is a multiple of 64.
+fn flipped_sum(terms: &[f64], random: &mut Rng) -> f64 {
+    const LANES: usize = 8; // independent sums, so that additions need not wait for each other
+    let mut sums = [0.0; LANES];
+    for terms in terms.as_chunks::<64>().0 {
+        let bits = random.bits();
+        for (group, terms) in terms.as_chunks::<LANES>().0.iter().enumerate() {
+            for lane in 0..LANES {
+                let sign = bits >> (group * LANES + lane) << 63;
+                sums[lane] += f64::from_bits(terms[lane].to_bits() ^ sign);
+            }
+        }
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng; // by name, for proptest's prelude has another
+    use proptest::prelude::*;
+
+    fn normals(random: &mut Rng, n: usize) -> Vec<f64> {
+        (0..n).map(|_| random.normal()).collect()
+    }
+
+    #[track_caller]
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn holm_golden() {
+        // Sorted .005, .01, .03, .04 times 4, 3, 2, 1 = .02, .03, .06, .04; the last may not fall below the third.
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
+        adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]).for_each(|(&found, expected)| close(found, expected));
+        assert_eq!(holm(&[]), [0.0; 0]);
+        assert_eq!(holm(&[0.7, 0.6]), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn intervals_cover_the_truth() {
+        let mut random = Rng::new(1, "test");
+        let covered = (0..200)
+            .filter(|&study| {
+                let interval = bootstrap_mean(&normals(&mut random, 100), study);
+                interval.low <= 0.0 && 0.0 <= interval.high
+            })
+            .count();
+        assert!((180..=198).contains(&covered), "{covered} of 200");
+    }
+
+    #[test]
+    fn intervals_over_seeds_cover_the_truth() {
+        // Users, seeds and their combinations vary; an interval that redraws users for every seed covers far less.
+        let mut random = Rng::new(2, "test");
+        let covered = (0..200)
+            .filter(|&study| {
+                let users = normals(&mut random, 60);
+                let study_values: Vec<Vec<f64>> = (0..8)
+                    .map(|_| {
+                        let shift = 0.1 * random.normal();
+                        users.iter().map(|user| user + shift + 0.5 * random.normal()).collect()
+                    })
+                    .collect();
+                let interval = bootstrap_seeds(&study_values, study);
+                interval.low <= 0.0 && 0.0 <= interval.high
+            })
+            .count();
+        assert!((180..=198).contains(&covered), "{covered} of 200");
+    }
+
+    #[test]
+    fn equal_seeds_add_nothing() {
+        let values = normals(&mut Rng::new(3, "test"), 50);
+        let plain = bootstrap_mean(&values, 7);
+        assert_eq!(bootstrap_seeds(std::slice::from_ref(&values), 7), plain);
+        let copies = bootstrap_seeds(&[values.clone(), values.clone(), values], 7);
+        close(copies.mean, plain.mean);
+        close(copies.low, plain.low);
+        close(copies.high, plain.high);
+    }
+
+    #[test]
+    fn seeds_that_disagree_widen_the_interval() {
+        let values = normals(&mut Rng::new(4, "test"), 500);
+        let shifted = |shift: f64| values.iter().map(|value| value + shift).collect::<Vec<_>>();
+        let (plain, seeds) =
+            (bootstrap_mean(&values, 7), bootstrap_seeds(&[shifted(-1.0), shifted(0.0), shifted(1.0)], 7));
+        assert!(seeds.high - seeds.low > 3.0 * (plain.high - plain.low), "{seeds:?} against {plain:?}");
+    }
+
+    #[test]
+    fn p_is_uniform_under_the_null() {
+        let mut random = Rng::new(5, "test");
+        let mut p: Vec<f64> = (0..400).map(|study| randomization_p(&normals(&mut random, 40), study)).collect();
+        p.sort_by(f64::total_cmp);
+        // Kolmogorov-Smirnov at the 1% level: 1.63 / sqrt(400).
+        let distance =
+            p.iter().enumerate().map(|(rank, p)| (p - (rank as f64 + 0.5) / 400.0).abs()).fold(0.0, f64::max);
+        assert!(distance < 1.63 / 20.0, "{distance}");
+    }
+
+    #[test]
+    fn p_approaches_the_exact_test() {
+        // Of the 2^4 signs of 1, 2, 3, 4 only all + and all - sum to 10 or more in size: 2 / 16.
+        let p = randomization_p(&[1.0, 2.0, 3.0, 4.0, 0.0], 1);
+        assert!((p - 0.125).abs() < 0.015, "{p}");
+        // 60 times 1 and 40 times -1: twice the binomial chance of 60 heads or more in 100 throws.
+        let p = randomization_p(&[vec![1.0; 60], vec![-1.0; 40]].concat(), 1);
+        assert!((p - 0.056_888).abs() < 0.01, "{p}");
+    }
+
+    #[test]
+    fn a_clear_difference_is_found_in_its_direction() {
+        let mut random = Rng::new(6, "test");
+        let base = vec![normals(&mut random, 200)];
+        let other: Vec<Vec<f64>> =
+            (0..3).map(|_| base[0].iter().map(|v| v + 1.0 + random.normal()).collect()).collect();
+        let (up, down) = (paired_difference(&base, &other, 1), paired_difference(&other, &base, 1));
+        close(up.interval.mean, -down.interval.mean);
+        assert!((0.7..1.3).contains(&up.interval.mean) && up.p < 0.001 && up.p == down.p, "{up:?}, {down:?}");
+        assert_eq!(Verdict::new(&up.interval, up.p), Verdict::Better);
+        assert_eq!(Verdict::new(&down.interval, down.p), Verdict::Worse);
+        assert_eq!(Verdict::new(&up.interval, 0.05), Verdict::CannotConclude);
+        let wide = Interval { low: -0.1, ..up.interval };
+        assert_eq!(Verdict::new(&wide, 0.001), Verdict::CannotConclude);
+    }
+
+    #[test]
+    fn degenerate_inputs() {
+        for nobody in [bootstrap_mean(&[], 1), bootstrap_seeds(&[], 1), bootstrap_seeds(&[vec![], vec![]], 1)] {
+            assert!(nobody.n == 0 && nobody.mean.is_nan() && nobody.low.is_nan() && nobody.high.is_nan());
+        }
+        assert_eq!(bootstrap_mean(&[0.3], 1), Interval { mean: 0.3, low: 0.3, high: 0.3, n: 1 });
+        for (base, other) in [(vec![], vec![]), (vec![], vec![vec![1.0]]), (vec![vec![0.0]], vec![vec![1.0]])] {
+            let difference = paired_difference(&base, &other, 1);
+            assert_eq!(difference.p, 1.0);
+            assert_eq!(Verdict::new(&difference.interval, difference.p), Verdict::CannotConclude);
+        }
+        let (same, not_a_number) = (vec![vec![0.1, 0.7]], vec![vec![0.1, f64::NAN]]);
+        assert_eq!(paired_difference(&same, &same, 1).p, 1.0);
+        let difference = paired_difference(&same, &not_a_number, 1);
+        assert!(difference.interval.mean.is_nan());
+        assert_eq!(Verdict::new(&difference.interval, difference.p), Verdict::CannotConclude);
+    }
+
+    #[test]
+    #[should_panic(expected = "the same users")]
+    fn other_users_are_refused() {
+        paired_difference(&[vec![1.0]], &[vec![1.0, 2.0]], 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "every user")]
+    fn a_seed_without_a_user_is_refused() {
+        bootstrap_seeds(&[vec![], vec![1.0]], 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn intervals_are_ordered_and_repeatable(values in prop::collection::vec(0.0..1.0f64, 1..40), seed: u64) {
+            let interval = bootstrap_mean(&values, seed);
+            prop_assert_eq!(interval, bootstrap_mean(&values, seed));
+            prop_assert!(interval.low <= interval.high && (0.0..=1.0).contains(&interval.low) && interval.high <= 1.0);
+        }
+
+        #[test]
+        fn holm_never_lowers_and_keeps_the_order(p in prop::collection::vec(0.0..=1.0f64, 0..20)) {
+            let (adjusted, tests) = (holm(&p), p.len() as f64);
+            for (&raw, &own) in p.iter().zip(&adjusted) {
+                prop_assert!(raw <= own && own <= (raw * tests).min(1.0), "{raw} became {own}, beyond Bonferroni's");
+                prop_assert!(p.iter().zip(&adjusted).all(|(&other, &its)| raw > other || own <= its));
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The results store: objects named by their content, and records that are created once and never changed.
+//!
+//! Plain files are the truth, so that processes which race, a kill -9 or a network file system cannot tear it: bytes
+//! are durable before the record that names them, and a record appears whole under a free name (`link(2)`) or not at
+//! all. This file is the records and the order in which they become true; `files` puts bytes on the disk, `index` lists
+//! runs, `work` holds what is not yet a result. What a manifest means is decided elsewhere.
+
+mod files;
+mod index;
+mod naming;
+mod work;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use crate::error::{Error, Explain, Result};
+use files::{checked, failing, make_parent, newer, pretty, read_json, sync};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+pub use index::Summary;
+pub use naming::{hash_bytes, hash_file, hash_json, now};
+pub use work::Lock;
+
+/// The newest layout of a store, and of a stage's record, that this program reads; it writes this one.
+pub const FORMAT: u64 = 1;
+
+const FOLDERS: [&str; 8] = ["objects", "stages", "runs", "attempts", "openings", "index", "tmp", "work"];
+
+/// A folder of results, safe to share between threads and processes.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What one stage left, under the hash of everything that made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The layout of this record: [`FORMAT`].
+    pub format: u64,
+    /// The hash of `inputs`.
+    pub key: String,
+    /// The stage's name, such as `dataset`.
+    pub stage: String,
+    /// Everything that the key was hashed from, so that two keys can be explained.
+    pub inputs: Value,
+    /// The files it left: name (with `/`) to object hash. [`Store::commit_stage`] fills it in.
+    pub files: BTreeMap<String, String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// When it was made, as [`now`] writes it.
+    pub made: String,
+    /// The most memory the process held while making it.
+    pub peak_memory_mb: f64,
+    /// What the stage wants to say about itself: tokens, epochs, counts.
+    pub notes: Value,
+}
+
+/// What became of a record that was to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// It was not there before.
+    New,
+    /// It was there, and agrees.
+    Same,
+    /// It was there, stays as it was, and differs in what is named here: this work is not deterministic.
+    Different(Vec<String>),
+}
+
+impl Store {
+    /// Opens the store in a folder, and makes it there on first use; a store that exists is only read.
+    pub fn open(root: &Path) -> Result<Self> {
+        let store = Self { root: root.to_path_buf() };
+        let path = root.join("format.json");
+        let remedy = "if this is a results store, restore this file; else choose another folder";
+        let Some(format) = read_json::<Value>(&path, remedy)? else {
+            store.create_layout(&path)?;
+            return Ok(store);
+        };
+        match format["format"].as_u64() {
+            Some(version) if version <= FORMAT => Ok(store),
+            Some(version) => Err(newer(version, &path)),
+            None => Err(Error::new("this file does not say the store's format").at(path.display()).fix(remedy)),
+        }
+    }
+
+    /// The folder the store is in.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn create_layout(&self, format: &Path) -> Result<()> {
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            fs::create_dir_all(&path).map_err(failing("cannot make the results store", &path))?;
+        }
+        self.create(format, &pretty(&json!({ "format": FORMAT }), format)?)?;
+        // The root's own name is in the folder above, which may not be ours to open.
+        let _ = self.root.canonicalize().and_then(|root| root.parent().map_or(Ok(()), sync));
+        Ok(())
+    }
+
+    /// A stage that was made before; one whose objects are gone counts as not there.
+    pub fn stage(&self, key: &str) -> Result<Option<StageRecord>> {
+        let path = self.entry("stages", key)?;
+        let record: Option<StageRecord> = read_json(&path, "delete this file; the stage is then made again")?;
+        match record {
+            Some(record) if record.format > FORMAT => Err(newer(record.format, &path)),
+            record => Ok(record.filter(|record| record.files.values().all(|hash| self.get(hash).is_ok()))),
+        }
+    }
+
+    /// Stores every file under a folder and then the stage's record, and gives the record that the store now holds:
+    /// this one, or the earlier one, which is never overwritten while it can be read.
+    pub fn commit_stage(&self, folder: &Path, record: StageRecord) -> Result<(StageRecord, Committed)> {
+        let path = self.entry("stages", &record.key)?;
+        // JSON has no NaN: it would be written as null, and the record could not be read again.
+        if !(record.seconds.is_finite() && record.peak_memory_mb.is_finite()) {
+            return Err(Error::new("a stage's seconds and peak memory must be finite numbers").at(path.display()));
+        }
+        let mut files = BTreeMap::new();
+        self.put_folder(folder, "", &mut files)?;
+        let record = StageRecord { files, ..record };
+        let bytes = pretty(&record, &path)?;
+        if self.create(&path, &bytes)? {
+            return Ok((record, Committed::New));
+        }
+        let Some(old) = self.stage(&record.key)? else {
+            // The earlier record's objects are gone, so it serves nobody and would hide this one for ever.
+            let file = self.sealed(&bytes)?;
+            file.persist(&path).map_err(|error| failing("cannot replace the stage's record", &path)(error.error))?;
+            self.sync_folders(&path)?;
+            return Ok((record, Committed::New));
+        };
+        let names: BTreeSet<_> = old.files.keys().chain(record.files.keys()).collect();
+        let differ = names.into_iter().filter(|name| old.files.get(*name) != record.files.get(*name));
+        let committed = agreement(differ.cloned().collect());
+        Ok((old, committed))
+    }
+
+    fn put_folder(&self, folder: &Path, prefix: &str, files: &mut BTreeMap<String, String>) -> Result<()> {
+        let unreadable = "cannot read the stage's folder";
+        for entry in fs::read_dir(folder).map_err(failing(unreadable, folder))? {
+            let entry = entry.map_err(failing(unreadable, folder))?;
+            let path = entry.path();
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+                return Err(Error::new("a file's name is not UTF-8").at(path.display()).fix("rename it"));
+            };
+            // A linked file is stored by its content; a linked folder could lead round in a circle.
+            if entry.file_type().map_err(failing(unreadable, &path))?.is_dir() {
+                self.put_folder(&path, &format!("{name}/"), files)?;
+            } else if path.is_file() {
+                files.insert(name, self.put_file(&path)?);
+            } else {
+                return Err(Error::new("only files and folders can be stored, and this is neither").at(path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays a stage's files out in a folder under their names, to be read and not written: they may be the objects.
+    pub fn materialize(&self, record: &StageRecord, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).map_err(failing("cannot make the folder", folder))?;
+        for (name, hash) in &record.files {
+            if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+                return Err(Error::new(format!("`{name}` leads out of the stage's folder"))
+                    .at(self.entry("stages", &record.key)?.display())
+                    .fix("delete this record; the stage is then made again"));
+            }
+            let object = self.get(hash)?;
+            let path = folder.join(name);
+            make_parent(&path)?;
+            // First, because copying onto what is already a link would write into the object.
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failing("cannot replace the file", &path)(error));
+                }
+                _ => {}
+            }
+            // No link to another disk, nor to another user's file on some systems: then a copy.
+            fs::hard_link(&object, &path)
+                .or_else(|_| fs::copy(&object, &path).map(|_| ()))
+                .map_err(failing("cannot lay out a stored file", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a run's manifest, whose objects are stored already. It needs `run` (the id) and `started`; a second
+    /// manifest of the run agrees if its `outcome` does, because time and host always differ.
+    pub fn commit_run(&self, id: &str, manifest: &Value) -> Result<Committed> {
+        let path = self.entry("runs", id)?;
+        if manifest["run"].as_str() != Some(id) || !manifest["started"].is_string() {
+            return Err(
+                Error::new("a run's manifest must hold `run`, its id, and `started`, a time").at(path.display())
+            );
+        }
+        let bytes = pretty(manifest, &path)?;
+        if self.create(&path, &bytes)? {
+            return Ok(Committed::New);
+        }
+        let old = self.run(id)?.ok_or_else(|| {
+            Error::new("the run was removed from the store while it was written").at(path.display()).fix("run it again")
+        })?;
+        // Read back as the old one was, so that a number's way through JSON makes no difference.
+        let new: Value =
+            serde_json::from_slice(&bytes).explain("cannot read the run's manifest back", path.display())?;
+        let mut differ = Vec::new();
+        differences("", &old["outcome"], &new["outcome"], &mut differ);
+        Ok(agreement(differ))
+    }
+
+    /// A run's manifest.
+    pub fn run(&self, id: &str) -> Result<Option<Value>> {
+        read_json(&self.entry("runs", id)?, "restore this file from a copy, or delete it and run it again")
+    }
+
+    /// Every stage record in the store.
+    pub fn stages(&self) -> Result<Vec<StageRecord>> {
+        let folder = self.root.join("stages");
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failing("cannot list the stages", &folder))? {
+            let path = entry.map_err(failing("cannot list the stages", &folder))?.path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                records.extend(read_json::<StageRecord>(&path, "delete this file: the stage is made again")?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// A folder of the store's own that goes when dropped.
+    pub fn temporary(&self) -> Result<tempfile::TempDir> {
+        let folder = self.root.join("tmp");
+        tempfile::tempdir_in(&folder).map_err(failing("cannot make a folder", &folder))
+    }
+
+    /// Keeps what is known of a try that failed or was killed.
+    pub fn record_attempt(&self, id: &str, attempt: &Value) -> Result<()> {
+        self.record("attempts", id, attempt)
+    }
+
+    /// Keeps that the sealed test split of some data was opened, and for what.
+    pub fn record_opening(&self, fingerprint: &str, opening: &Value) -> Result<()> {
+        self.record("openings", fingerprint, opening)
+    }
+
+    /// How often the sealed test split of some data was opened.
+    pub fn openings(&self, fingerprint: &str) -> Result<usize> {
+        checked(fingerprint)?;
+        Ok(self.names(&Path::new("openings").join(fingerprint))?.len())
+    }
+
+    fn record(&self, folder: &str, key: &str, value: &Value) -> Result<()> {
+        let place = self.root.join(folder).join(checked(key)?);
+        let file = self.sealed(&pretty(value, &place)?)?;
+        let unique = file.path().file_stem().and_then(|stem| stem.to_str()).unwrap_or("record").to_owned();
+        let path = place.join(format!("{}-{unique}.json", now().replace([':', '.'], "-")));
+        // Taken only if another drew the same random letters in the same millisecond: draw again.
+        if self.publish(file, &path)? { Ok(()) } else { self.record(folder, key, value) }
+    }
+}
+
+fn agreement(differ: Vec<String>) -> Committed {
+    if differ.is_empty() { Committed::Same } else { Committed::Different(differ) }
+}
+
+/// The paths at which two JSON values differ.
+fn differences(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        found.push(if at.is_empty() { "outcome".to_owned() } else { at.to_owned() });
+        return;
+    };
+    for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
+        let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        differences(&at, &old[key], &new[key], found);
+    }
+}
