@@ -3,7 +3,7 @@
 use crate::plugin::Setting;
 use crate::problem::{Problem, Reader};
 use crate::settings;
-use crate::spec::Spec;
+use crate::spec::{Seeds, Spec};
 use toml::{Table, Value};
 
 settings! {
@@ -31,7 +31,7 @@ impl Plan {
     /// The plan as a spec of its own, every default written out: running it re-makes the run.
     pub fn table(&self) -> Table {
         let mut spec = self.spec.clone();
-        spec.seeds = vec![self.seed];
+        spec.seeds = Seeds(vec![self.seed]);
         spec.base = self.variant.clone();
         spec.ablation = Vec::new();
         match spec.write() {
@@ -73,7 +73,7 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
         let mut reader = Reader::default();
         let variant = Spec::read(&Value::Table(changed), &mut reader);
         let new = reader.problems.into_iter().filter(|problem| !same_place(&problems, problem)).collect::<Vec<_>>();
-        problems.extend(new.into_iter().map(|problem| inside_variant(problem, n, &changes)));
+        problems.extend(new.into_iter().map(|problem| inside_variant(problem, n)));
         variants.extend(variant.map(|spec| (name, spec)));
     }
     match spec {
@@ -81,7 +81,7 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
             let base = [(spec.base_name().to_string(), spec.clone())];
             let rows: Vec<_> = base.into_iter().chain(variants).collect();
             let plan = |row: &(String, Spec), seed: u64| Plan { variant: row.0.clone(), seed, spec: row.1.clone() };
-            let plans = rows.iter().flat_map(|row| row.1.seeds.iter().map(|seed| plan(row, *seed))).collect();
+            let plans = rows.iter().flat_map(|row| row.1.seeds.0.iter().map(|seed| plan(row, *seed))).collect();
             Ok((spec, plans))
         }
         _ => Err(problems),
@@ -103,16 +103,8 @@ fn same_place(problems: &[Problem], new: &Problem) -> bool {
     problems.iter().any(|known| known.path == new.path && known.message == new.message)
 }
 
-/// Moves a mistake to where the variant wrote it, as deep as the variant's table goes.
-fn inside_variant(mut problem: Problem, n: usize, changes: &Table) -> Problem {
-    let mut depth = 0;
-    let mut table = Some(changes);
-    while let Some(key) = problem.path.get(depth)
-        && let Some(value) = table.and_then(|table| table.get(key))
-    {
-        table = value.as_table();
-        depth += 1;
-    }
+/// Moves a mistake to the variant that made it.
+fn inside_variant(mut problem: Problem, n: usize) -> Problem {
     let prefix = ["ablation".to_string(), n.to_string(), "set".to_string()];
     problem.path = prefix.into_iter().chain(problem.path).collect();
     problem

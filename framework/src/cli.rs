@@ -254,7 +254,8 @@ impl Cli {
             let id = store.find_run(reference)?;
             let record = read(&store, &id)?;
             for stage in record["stages"].as_array().into_iter().flatten() {
-                let because: Vec<&str> = stage["because"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let because: Vec<&str> =
+                    stage["because"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
                 print_reason(stage["stage"].as_str().unwrap_or_default(), stage["found"] == true, &because);
             }
             return Ok(());
@@ -295,7 +296,9 @@ impl Cli {
         }
         let known = COLUMNS.contains(&sort) || runs.iter().any(|run| run.metrics.contains_key(sort));
         if !known && !runs.is_empty() {
-            return Err(Error::new(format!("runs have no `{sort}`")).fix(format!("a metric, or one of {}", COLUMNS.join(", "))));
+            return Err(
+                Error::new(format!("runs have no `{sort}`")).fix(format!("a metric, or one of {}", COLUMNS.join(", ")))
+            );
         }
         let value = |run: &Summary| run.metrics.get(sort).copied().unwrap_or(f64::NEG_INFINITY);
         runs.sort_by(|a, b| value(b).total_cmp(&value(a)).then_with(|| column(a, sort).cmp(&column(b, sort))));
@@ -344,7 +347,9 @@ impl Cli {
         };
         let Some(archive) = archives.iter().find(|archive| archive.name == name) else {
             let names: Vec<&str> = archives.iter().map(|archive| archive.name).collect();
-            return Err(Error::new(format!("no dataset is called `{name}`")).fix(format!("one of {}", names.join(", "))));
+            return Err(
+                Error::new(format!("no dataset is called `{name}`")).fix(format!("one of {}", names.join(", ")))
+            );
         };
         let folder = fetch::fetch(archive, &self.cache()?, from, &Progress::default())?;
         println!("{}", folder.display());

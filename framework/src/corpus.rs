@@ -110,9 +110,9 @@ fn load_truth(folder: &Path, items: &DataFrame) -> Result<Truth> {
     let table = read(folder, "truth")?;
     let mut strengths = strings(&table, "name")?.into_iter().zip(reals(&table, "strength")?).collect::<Vec<_>>();
     let drift = strengths.pop().map_or(0.0, |(_, drift)| drift);
-    let factors = strengths.into_iter().map(|(name, strength)| {
-        Ok(Factor { of_item: numbers(items, &format!("truth.{name}"))?, name, strength })
-    });
+    let factors = strengths
+        .into_iter()
+        .map(|(name, strength)| Ok(Factor { of_item: numbers(items, &format!("truth.{name}"))?, name, strength }));
     Ok(Truth { popularity: reals(items, "truth.popularity")?, factors: factors.collect::<Result<_>>()?, drift })
 }
 

@@ -1,10 +1,47 @@
 //! Names of devices and what they stand for: the only file that names a burn backend.
 
-use crate::error::{Error, Result};
+#[cfg(feature = "cuda")]
+use crate::error::Error;
+use crate::error::Result;
+use crate::plugin::Setting;
+use crate::problem::{Reader, nearest};
 use burn::tensor::Device;
+use std::fmt;
+use toml::Value;
+
+/// The name of a device that this build understands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceName(pub String);
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for DeviceName {
+    fn kind() -> String {
+        "device".into()
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let name = String::read(value, reader)?;
+        match check(&name) {
+            Ok(()) => Some(Self(name)),
+            Err(_) if !BACKENDS.contains(&name.split(':').next().unwrap_or_default()) => {
+                reader.unknown(&name, "device", &known(), nearest(&name, BACKENDS.into_iter()))
+            }
+            Err(problem) => reader.report(problem, known()),
+        }
+    }
+    fn write(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
+const BACKENDS: [&str; 4] = ["flex", "cuda", "tch", "wgpu"];
 
 /// Every name that this build understands.
-pub fn known() -> String {
+fn known() -> String {
     let mut names = vec!["flex"];
     if cfg!(feature = "cuda") {
         names.push("cuda:0");
@@ -19,7 +56,7 @@ pub fn known() -> String {
 }
 
 /// Whether `name` is a device that this build understands, without touching it.
-pub fn check(name: &str) -> std::result::Result<(), String> {
+fn check(name: &str) -> std::result::Result<(), String> {
     let (backend, index) = name.split_once(':').unwrap_or((name, "0"));
     let built = match backend {
         "flex" => true,
@@ -35,8 +72,7 @@ pub fn check(name: &str) -> std::result::Result<(), String> {
 }
 
 /// The device called `name`.
-pub fn open(name: &str) -> Result<Device> {
-    check(name).map_err(|problem| Error::new(problem).at("device").fix(known()))?;
+pub fn open(DeviceName(name): &DeviceName) -> Result<Device> {
     let (backend, index) = name.split_once(':').unwrap_or((name, ""));
     device(backend, index.parse().ok())
 }
@@ -63,9 +99,13 @@ fn device(backend: &str, index: Option<usize>) -> Result<Device> {
 #[allow(unsafe_code)]
 fn probe_cuda() -> Result<()> {
     // SAFETY: the CUDA driver library's initialisers are meant to be run by loading it, as burn does right after.
-    let found = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"].iter().any(|name| unsafe { libloading::Library::new(name) }.is_ok());
+    let found = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"]
+        .iter()
+        .any(|name| unsafe { libloading::Library::new(name) }.is_ok());
     match found {
         true => Ok(()),
-        false => Err(Error::new("no CUDA driver on this machine").at("device").fix("device = \"flex\", or a machine with a GPU")),
+        false => Err(Error::new("no CUDA driver on this machine")
+            .at("device")
+            .fix("device = \"flex\", or a machine with a GPU")),
     }
 }

@@ -64,7 +64,8 @@ fn metric_definitions() -> String {
              with it. The version changes with the definition and is part of the protocol's fingerprint.\n\n";
     text += "| name | version | definition | source |\n|---|---|---|---|\n";
     for metric in metrics::definitions() {
-        let _ = writeln!(text, "| `{}` | {} | {} | {} |", metric.name, metric.version, cell(metric.formula), metric.source);
+        let _ =
+            writeln!(text, "| `{}` | {} | {} | {} |", metric.name, metric.version, cell(metric.formula), metric.source);
     }
     text
 }
@@ -92,7 +93,8 @@ fn fields(fields: &[Field]) -> String {
             toml::Value::Table(_) => "the table's own defaults".to_string(),
             value => format!("`{value}`"),
         });
-        let _ = writeln!(text, "| `{}` | {holds} | {} | {} |", field.name, cell(&default), cell(&paragraphs(field.doc)));
+        let _ =
+            writeln!(text, "| `{}` | {holds} | {} | {} |", field.name, cell(&default), cell(&paragraphs(field.doc)));
     }
     text
 }

@@ -60,7 +60,8 @@ impl Loaded {
     pub fn origin(&self, path: &[String]) -> String {
         match self.layers.find(path) {
             Some((layer, depth)) if depth == path.len() => {
-                let place = layer.text.as_deref().and_then(|text| span(text, path, false).map(|at| line(text, at.start).0));
+                let place =
+                    layer.text.as_deref().and_then(|text| span(text, path, false).map(|at| line(text, at.start).0));
                 place.map_or(layer.label.clone(), |line| format!("{}:{line}", layer.label))
             }
             _ => "default".into(),
@@ -202,8 +203,7 @@ fn file_layer(label: &str, text: String) -> std::result::Result<Layer, Rejected>
         Ok(table) => Ok(Layer { label: label.into(), values: dict(&table)?, text: Some(text) }),
         Err(error) => {
             let message = error.message().lines().next().unwrap_or_default().to_string();
-            let problem =
-                Problem { path: vec![], on_key: false, message, expected: "TOML".into(), nearest: None };
+            let problem = Problem { path: vec![], on_key: false, message, expected: "TOML".into(), nearest: None };
             let place = error.span().map(|span| place(&text, span));
             Err(Rejected::Wrong(vec![Located { problem, label: label.into(), place }]))
         }
@@ -220,7 +220,11 @@ fn environment() -> Result<Vec<Layer>> {
     let layer = |name: String| {
         let data = Env::raw().only(&[&name]).map(|key| key.as_str()[7..].into()).split("__").data();
         let mut data = data.explain("reading the environment", &name)?;
-        Ok(Layer { label: format!("environment variable {name}"), text: None, values: data.remove(&Profile::Default).unwrap_or_default() })
+        Ok(Layer {
+            label: format!("environment variable {name}"),
+            text: None,
+            values: data.remove(&Profile::Default).unwrap_or_default(),
+        })
     };
     names.into_iter().map(layer).collect()
 }

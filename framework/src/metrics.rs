@@ -9,8 +9,10 @@
 //! higher is better.
 
 use crate::error::{Error, Result};
-use crate::problem::nearest;
+use crate::plugin::Setting;
+use crate::problem::{Reader, nearest};
 use std::{fmt, num::NonZeroU32};
+use toml::Value;
 
 /// Where one test case's target landed among its candidates; `above + tied < candidates`.
 ///
@@ -137,21 +139,27 @@ pub struct Metric {
 impl Metric {
     /// Reads a name in the one spelling that `Display` gives back; k is at least 1.
     pub fn parse(text: &str) -> Result<Self> {
-        let (family, k) = text.split_once('@').unwrap_or((text, ""));
-        let cutoff = k.parse().ok().map(NonZeroU32::get);
+        let unknown = || {
+            let near = Self::nearest(text).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            Error::new(format!("no metric is called `{text}`")).fix(format!("{}{near}", known()))
+        };
+        let cutoff = Self::cutoff_of(text);
         let named = |definition| Self { definition, cutoff };
         // Comparing the spelling refuses what parses as a number but is not how one writes it: `hr@+5`, `hr@05`.
         let exact = |metric: &Self| metric.definition.needs_cutoff() == cutoff.is_some() && metric.to_string() == text;
-        if let Some(metric) = DEFINITIONS.iter().map(named).find(exact) {
-            return Ok(metric);
-        }
-        let names: Vec<_> = DEFINITIONS.iter().map(|definition| definition.name).collect();
-        let mut remedy = format!("one of {}, with k a whole number of at least 1", names.join(", "));
-        let near = nearest(family, DEFINITIONS.iter().map(Definition::family));
-        if let Some(near) = near.and_then(|near| DEFINITIONS.iter().find(|definition| definition.family() == near)) {
-            remedy += &format!("; did you mean `{}`?", named(near));
-        }
-        Err(Error::new(format!("no metric is called `{text}`")).fix(remedy))
+        DEFINITIONS.iter().map(named).find(exact).ok_or_else(unknown)
+    }
+
+    /// The metric whose name is nearest to `text`, with the same cutoff.
+    fn nearest(text: &str) -> Option<String> {
+        let family = text.split_once('@').map_or(text, |(family, _)| family);
+        let near = nearest(family, DEFINITIONS.iter().map(Definition::family))?;
+        let definition = DEFINITIONS.iter().find(|definition| definition.family() == near)?;
+        Some(Self { definition, cutoff: Self::cutoff_of(text) }.to_string())
+    }
+
+    fn cutoff_of(text: &str) -> Option<u32> {
+        text.split_once('@').and_then(|(_, k)| k.parse().ok()).map(NonZeroU32::get)
     }
 
     /// The case's expected value over all orders of its ties. `None` for coverage, which is not of one case, and for
@@ -190,6 +198,25 @@ impl Metric {
     pub fn version(&self) -> u32 {
         self.definition.version
     }
+}
+
+impl Setting for Metric {
+    fn kind() -> String {
+        "metric".into()
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let name = String::read(value, reader)?;
+        Self::parse(&name).ok().or_else(|| reader.unknown(&name, "metric", &known(), Self::nearest(&name)))
+    }
+    fn write(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
+
+/// The names there are, in words.
+fn known() -> String {
+    let names: Vec<_> = DEFINITIONS.iter().map(|definition| definition.name).collect();
+    format!("one of {}, with k a whole number of at least 1", names.join(", "))
 }
 
 impl fmt::Display for Metric {

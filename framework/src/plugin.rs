@@ -39,7 +39,7 @@ macro_rules! integers {
         fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
             match value.as_integer().map(<$ty>::try_from) {
                 Some(Ok(number)) => Some(number),
-                Some(Err(_)) => reader.out_of_range(value, concat!("an integer that fits ", stringify!($ty))),
+                Some(Err(_)) => reader.out_of_range(value, &format!("an integer from {} to {}", <$ty>::MIN, <$ty>::MAX)),
                 None => reader.wrong_type(value, &Self::kind()),
             }
         }

@@ -47,7 +47,7 @@ impl Reader {
     }
 
     pub(crate) fn wrong_type<T>(&mut self, value: &Value, expected: &str) -> Option<T> {
-        self.report(format!("{} is a {}", shown(value), value.type_str()), format!("a {expected}").replace("a integer", "an integer"))
+        self.report(format!("{} is {}", shown(value), article(value.type_str())), article(expected))
     }
 
     pub(crate) fn out_of_range<T>(&mut self, value: &Value, expected: &str) -> Option<T> {
@@ -61,7 +61,11 @@ impl Reader {
     /// Reports a word that is none of `names`.
     pub fn unknown_name<T>(&mut self, name: &str, names: &[&str], what: &str) -> Option<T> {
         let nearest = nearest(name, names.iter().copied());
-        self.push(false, format!("no {what} is called `{name}`"), format!("one of {}", names.join(", ")), nearest)
+        self.unknown(name, what, &format!("one of {}", names.join(", ")), nearest)
+    }
+
+    pub(crate) fn unknown<T>(&mut self, name: &str, what: &str, expected: &str, nearest: Option<String>) -> Option<T> {
+        self.push(false, format!("no {what} is called `{name}`"), expected.to_string(), nearest)
     }
 
     /// The table itself, after its unknown keys were reported.
@@ -116,7 +120,6 @@ impl Reader {
 /// A range as a reader of TOML would say it: `1..=8` becomes "from 1 to 8".
 pub fn range_in_words(kind: &str, range: &str) -> String {
     let clean = range.replace(' ', "");
-    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let bounds = match clean.split_once("..") {
         Some((low, "")) => format!("of at least {low}"),
         Some((low, high)) => match high.strip_prefix('=') {
@@ -125,7 +128,17 @@ pub fn range_in_words(kind: &str, range: &str) -> String {
         },
         None => clean,
     };
-    format!("{article} {kind} {bounds}")
+    format!("{} {bounds}", article(kind))
+}
+
+/// A kind of value with its article; a choice of words needs none.
+fn article(kind: &str) -> String {
+    match kind.chars().next() {
+        Some('"') | None => kind.to_string(),
+        _ if kind == "true or false" => kind.to_string(),
+        Some('a' | 'e' | 'i' | 'o' | 'u') => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
 }
 
 /// The valid name that the given one was most likely meant to be.

@@ -143,7 +143,8 @@ impl Report {
         }
         let line = |row: &Row| {
             let mut line = vec![row.variant.clone()];
-            let cell = |name: &&str| row.cells.iter().find(|(n, _)| n == name).map_or("not run".into(), |(_, i)| shown(i));
+            let cell =
+                |name: &&str| row.cells.iter().find(|(n, _)| n == name).map_or("not run".into(), |(_, i)| shown(i));
             line.extend(metrics.iter().map(cell));
             if compared {
                 let (difference, verdict) = match &row.difference {
@@ -159,9 +160,8 @@ impl Report {
 
     fn markdown(&self) -> String {
         let table = self.table();
-        let widths: Vec<usize> = (0..table[0].len())
-            .map(|n| table.iter().map(|line| line[n].chars().count()).max().unwrap_or(0))
-            .collect();
+        let widths: Vec<usize> =
+            (0..table[0].len()).map(|n| table.iter().map(|line| line[n].chars().count()).max().unwrap_or(0)).collect();
         let written = |line: &Vec<String>| {
             let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
             format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
@@ -188,17 +188,35 @@ impl Report {
         let ties = data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0;
         let masked = if protocol["mask_seen"] == true { "masked" } else { "not masked" };
         let split = protocol["split"].as_str().unwrap_or_default().replace('_', "-");
-        let _ = writeln!(text, "- data: {} users, {} items, {} interactions; {ties:.1} % share a timestamp with another of their user (source order kept)", data["users"], data["items"], data["interactions"]);
-        let _ = writeln!(text, "- protocol: {}-core, {split}, full ranking of {} items for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}", protocol["k_core"], data["items"], data["test_cases"], protocol["max_history"], short(&first["fingerprint"]));
+        let _ = writeln!(
+            text,
+            "- data: {} users, {} items, {} interactions; {ties:.1} % share a timestamp with another of their user (source order kept)",
+            data["users"], data["items"], data["interactions"]
+        );
+        let _ = writeln!(
+            text,
+            "- protocol: {}-core, {split}, full ranking of {} items for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",
+            protocol["k_core"],
+            data["items"],
+            data["test_cases"],
+            protocol["max_history"],
+            short(&first["fingerprint"])
+        );
         let seeds = self.rows.iter().map(|row| row.records.len()).max().unwrap_or(0);
         let over = if seeds > 1 { format!("users and {seeds} seeds") } else { "users (one seed)".into() };
-        let _ = writeln!(text, "- brackets: 95 % bootstrap interval over {over}; verdicts: paired randomization test on {}, Holm-corrected over {} comparisons", self.metric, self.rows.iter().filter(|row| row.difference.is_some()).count());
+        let _ = writeln!(
+            text,
+            "- brackets: 95 % bootstrap interval over {over}; verdicts: paired randomization test on {}, Holm-corrected over {} comparisons",
+            self.metric,
+            self.rows.iter().filter(|row| row.difference.is_some()).count()
+        );
         let _ = writeln!(text, "- the test split of this protocol was opened {} times", self.openings);
         if records.iter().any(|record| record["fingerprint"] != first["fingerprint"]) {
             text += "- WARNING: rows differ in data, protocol or metric versions and cannot be compared\n";
         }
         for row in &self.rows {
-            let runs: Vec<String> = row.records.iter().map(|r| format!("{} (seed {})", short(&r["run"]), r["seed"])).collect();
+            let runs: Vec<String> =
+                row.records.iter().map(|r| format!("{} (seed {})", short(&r["run"]), r["seed"])).collect();
             let missing = if row.missing > 0 { format!("; {} not run", row.missing) } else { String::new() };
             let _ = writeln!(text, "- runs of {}: {}{missing}", row.variant, runs.join(", "));
         }
@@ -220,9 +238,11 @@ impl Report {
 
     fn json(&self) -> Value {
         let number = |x: f64| if x.is_finite() { json!(x) } else { Value::Null };
-        let interval = |i: &Interval| json!({ "mean": number(i.mean), "low": number(i.low), "high": number(i.high), "n": i.n });
+        let interval =
+            |i: &Interval| json!({ "mean": number(i.mean), "low": number(i.low), "high": number(i.high), "n": i.n });
         let row = |row: &Row| {
-            let metrics: serde_json::Map<_, _> = row.cells.iter().map(|(name, cell)| (name.clone(), interval(cell))).collect();
+            let metrics: serde_json::Map<_, _> =
+                row.cells.iter().map(|(name, cell)| (name.clone(), interval(cell))).collect();
             let difference = row.difference.as_ref().map(|(difference, verdict)| {
                 json!({ "metric": self.metric, "interval": interval(&difference.interval), "p_holm": difference.p, "verdict": verdict.to_string() })
             });

@@ -5,6 +5,7 @@ use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::evaluation::{Outcomes, Scores};
 use crate::fetch::Archive;
+use crate::metrics::Metric;
 use crate::protocol::Train;
 use crate::role;
 use burn::tensor::{Int, Tensor};
@@ -66,7 +67,13 @@ pub trait Loss: Send + Sync + Debug {
     ///
     /// `states` `[n, hidden]` predict `targets` `[n]`; `items` `[items, hidden]` are the item embeddings and an item's
     /// score is the dot product with a state. `rng` draws negatives.
-    fn loss(&self, states: Tensor<2>, items: Tensor<2>, targets: Tensor<1, Int>, rng: &mut crate::rng::Rng) -> Tensor<1>;
+    fn loss(
+        &self,
+        states: Tensor<2>,
+        items: Tensor<2>,
+        targets: Tensor<1, Int>,
+        rng: &mut crate::rng::Rng,
+    ) -> Tensor<1>;
 }
 role!(dyn Loss, "loss");
 
@@ -78,7 +85,7 @@ pub trait Evaluator: Send + Sync + Debug {
     }
     /// Every metric per user, and those that only the whole test set has.
     fn evaluate(&self, outcomes: &Outcomes) -> Result<Scores>;
-    /// The metric by which models are selected on validation, `ndcg@10` for instance.
-    fn selects_by(&self) -> &str;
+    /// The metric by which models are selected on validation; one with a value per user.
+    fn selects_by(&self) -> Metric;
 }
 role!(dyn Evaluator, "evaluator");

@@ -5,10 +5,10 @@ use crate::context::{Context, Epoch};
 use crate::corpus::{self, Corpus};
 use crate::error::{Error, Explain, Result};
 use crate::evaluation::{self, Outcomes, Scores};
-use crate::metrics::{self, Metric};
+use crate::metrics;
+use crate::plugin::Setting;
 use crate::progress::Progress;
 use crate::protocol::{Split, split};
-use crate::plugin::Setting;
 use crate::roles::Scorer;
 use crate::stage::{self, Artifact, Stage, Trace, found_or_made};
 use crate::statistics;
@@ -51,9 +51,9 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
         "plugin": spec.recommender.identity(),
         "dataset": dataset,
         "protocol": protocol,
-        "selects_by": spec.evaluator.selects_by(),
+        "selects_by": spec.evaluator.selects_by().to_string(),
         "seed": plan.seed,
-        "device": spec.device,
+        "device": spec.device.0,
     });
     let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
     let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
@@ -128,11 +128,12 @@ impl Runner {
             Ok(Value::Null)
         })?;
         let split = self.split(plan, keys, &dataset)?;
-        let recommender = found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
-            let cx = context(work);
-            plan.spec.recommender.fit(&split.train, &cx)?.save(folder)?;
-            serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")
-        })?;
+        let recommender =
+            found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
+                let cx = context(work);
+                plan.spec.recommender.fit(&split.train, &cx)?.save(folder)?;
+                serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")
+            })?;
         let statistics = json!(split.statistics);
         let evaluator = found_or_made(&self.store, &keys.evaluator, self.is_fresh("evaluator"), |folder, work| {
             let cx = context(work);
@@ -155,7 +156,7 @@ impl Runner {
 
     /// Divides the corpus, unless the run before did just that.
     fn split(&mut self, plan: &Plan, keys: &Keys, dataset: &Artifact) -> Result<Split> {
-        let selects_by = Metric::parse(plan.spec.evaluator.selects_by()).map_err(|e| e.at("evaluator"))?;
+        let selects_by = plan.spec.evaluator.selects_by();
         match self.split.take() {
             Some((key, mut split)) if key == split_key(keys) => {
                 split.train.selects_by = selects_by;
@@ -197,15 +198,18 @@ impl Runner {
             "metrics": metrics,
             "outcome": { "metrics": metrics, "checkpoint": recommender.record.files, "scores": evaluator.record.files },
             "log": log,
-            "provenance": crate::provenance::provenance(&plan.spec.device, self.lock),
+            "provenance": crate::provenance::provenance(&plan.spec.device.0, self.lock),
         }))
     }
 
     fn commit(&self, keys: &Keys, record: Value) -> Result<Finished> {
         if let Committed::Different(what) = self.store.commit_run(&keys.run, &record)? {
-            return Err(Error::new(format!("the run is not deterministic: {} differ from the stored run", what.join(", ")))
-                .at(format!("run {}", keys.run))
-                .fix("the stored record is kept; find the stage that differs with `ablate run --fresh STAGE`"));
+            return Err(Error::new(format!(
+                "the run is not deterministic: {} differ from the stored run",
+                what.join(", ")
+            ))
+            .at(format!("run {}", keys.run))
+            .fix("the stored record is kept; find the stage that differs with `ablate run --fresh STAGE`"));
         }
         Ok(Finished { id: keys.run.clone(), found: false, record })
     }
@@ -224,7 +228,10 @@ fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: 
     let mut summary = serde_json::Map::new();
     for (name, values) in &scores.per_user {
         let interval = statistics::bootstrap_mean(values, plan.seed);
-        summary.insert(name.clone(), json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n }));
+        summary.insert(
+            name.clone(),
+            json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n }),
+        );
     }
     for (name, value) in &scores.overall {
         summary.insert(name.clone(), json!({ "mean": value }));
@@ -249,8 +256,10 @@ pub fn per_user(store: &Store, record: &Value, metric: &str) -> Result<Vec<f64>>
     let hash = record["outcome"]["scores"]["scores.parquet"].as_str().unwrap_or_default();
     let path = store.get(hash)?;
     let file = std::fs::File::open(&path).explain("opening scores", path.display())?;
-    let table = polars::prelude::SerReader::finish(<polars::prelude::ParquetReader<_> as polars::prelude::SerReader<_>>::new(file))
-        .explain("reading scores", path.display())?;
+    let table = polars::prelude::SerReader::finish(<polars::prelude::ParquetReader<_> as polars::prelude::SerReader<
+        _,
+    >>::new(file))
+    .explain("reading scores", path.display())?;
     let column = corpus::column(&table, metric)?.f64().explain("reading scores", path.display())?;
     Ok(column.iter().flatten().collect())
 }

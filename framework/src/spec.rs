@@ -1,11 +1,13 @@
 //! What a TOML file may say. With every default written out a spec is the plan of its runs.
 
 use crate::ablation::Ablation;
-use crate::device;
-use crate::plugin::{Pick, defaults};
+use crate::device::DeviceName;
+use crate::plugin::{Pick, Setting, defaults};
+use crate::problem::Reader;
 use crate::protocol::Protocol;
 use crate::roles::{Dataset, Evaluator, Recommender};
 use crate::settings;
+use toml::Value;
 
 settings! {
     /// An experiment: roles filled with plugins, a protocol, seeds, and variants to compare.
@@ -23,9 +25,9 @@ settings! {
         /// What the ranks are turned into.
         pub evaluator: Pick<dyn Evaluator>,
         /// One run per seed; a seed is a replicate, never a hyper-parameter.
-        pub seeds: Vec<u64> = vec![1],
+        pub seeds: Seeds = Seeds(vec![1]),
         /// Where tensors live: `flex` (pure Rust, CPU), `cuda:0`, `tch`, `tch:0`, `wgpu`.
-        pub device: String = "flex".into(),
+        pub device: DeviceName = DeviceName("flex".into()),
         /// The row that variants are compared with; the recommender's name when empty.
         pub base: String = String::new(),
         /// Variants, each a set of changes to this spec.
@@ -38,15 +40,6 @@ settings! {
                 format!("`{}` ranks by the dataset's own truth, which `{}` has not", spec.recommender.name(), spec.dataset.name()),
                 "a generated dataset, or another recommender",
             );
-        }
-        if spec.seeds.is_empty() {
-            report.conflict("seeds", "no seed, so no run", "at least one seed");
-        }
-        if let Some(twice) = spec.seeds.iter().enumerate().find(|(n, seed)| spec.seeds[..*n].contains(seed)) {
-            report.conflict("seeds", format!("seed {} stands there twice", twice.1), "each seed once");
-        }
-        if let Err(error) = device::check(&spec.device) {
-            report.conflict("device", error, device::known());
         }
         for (n, ablation) in spec.ablation.iter().enumerate() {
             let taken = spec.ablation[..n].iter().any(|other| other.name == ablation.name);
@@ -62,5 +55,27 @@ impl Spec {
     /// The name of the row without changes.
     pub fn base_name(&self) -> &str {
         if self.base.is_empty() { self.recommender.name() } else { &self.base }
+    }
+}
+
+/// The seeds of an experiment: at least one, each once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seeds(pub Vec<u64>);
+
+impl Setting for Seeds {
+    fn kind() -> String {
+        Vec::<u64>::kind()
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let seeds = Vec::<u64>::read(value, reader)?;
+        let twice = seeds.iter().enumerate().find(|(n, seed)| seeds[..*n].contains(seed));
+        match twice {
+            Some((_, seed)) => reader.report(format!("seed {seed} stands there twice"), "each seed once"),
+            None if seeds.is_empty() => reader.report("no seed, so no run", "at least one seed"),
+            None => Some(Self(seeds)),
+        }
+    }
+    fn write(&self) -> Value {
+        self.0.write()
     }
 }

@@ -98,7 +98,9 @@ pub fn found_or_made(
     if let Committed::Different(files) = committed {
         tracing::warn!(stage = stage.name, ?files, "not deterministic: made again, it left other bytes");
         if !fresh {
-            return Err(Error::new(format!("the stage is not deterministic: {} differ", files.join(", "))).at(stage.name));
+            return Err(
+                Error::new(format!("the stage is not deterministic: {} differ", files.join(", "))).at(stage.name)
+            );
         }
     }
     artifact(store, record, false, because)

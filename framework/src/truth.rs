@@ -43,10 +43,10 @@ impl Truth {
     #[must_use]
     pub fn of_items(&self, kept: &[u32]) -> Self {
         let pick = |n: &u32| *n as usize;
-        let factors = self.factors.iter().map(|factor| Factor {
-            of_item: kept.iter().map(|n| factor.of_item[pick(n)]).collect(),
-            ..factor.clone()
-        });
+        let factors = self
+            .factors
+            .iter()
+            .map(|factor| Factor { of_item: kept.iter().map(|n| factor.of_item[pick(n)]).collect(), ..factor.clone() });
         Self {
             popularity: kept.iter().map(|n| self.popularity[pick(n)]).collect(),
             factors: factors.collect(),

@@ -1,2 +1,4 @@
 //! stub
-mod evaluator { mod ranking; }
+mod evaluator {
+    mod ranking;
+}

@@ -75,7 +75,7 @@ impl Store {
         let ours = file.metadata().map_err(failing(cannot, &path))?.ino();
         let current = fs::metadata(&path).is_ok_and(|named| named.ino() == ours);
         // Only now may there be a Lock: dropping one removes the file, which would be the next holder's.
-        Ok(current.then_some(Lock { path, _file: file }))
+        Ok(if current { Some(Lock { path, _file: file }) } else { None })
     }
 
     /// Removes what killed processes left half-written longer ago than this, and says how many there were.

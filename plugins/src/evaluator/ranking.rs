@@ -12,43 +12,31 @@ plugin! {
     /// Ties are resolved exactly: each metric is its expectation over a random order of the tied items, so a constant
     /// recommender scores at chance. The definitions are on the metrics page.
     struct Ranking: Evaluator = "ranking" {
-        /// What is reported, in this order: `hr@k`, `ndcg@k`, `mrr@k`, `recall@k`, `precision@k`, `map@k`, `auc`, `coverage@k`.
-        metrics: Vec<String> = ["hr@10", "ndcg@10", "mrr@10", "auc", "coverage@10"].map(String::from).to_vec(),
+        /// What is reported, in this order.
+        metrics: Vec<Metric> = named(&["hr@10", "ndcg@10", "mrr@10", "auc", "coverage@10"]),
         /// The metric by which checkpoints are selected on validation; one with a value per user.
-        selects_by: String = "ndcg@10".into(),
+        selects_by: Metric = named(&["ndcg@10"])[0],
     }
     check |settings, report| {
-        for (n, name) in settings.metrics.iter().enumerate() {
-            if let Err(error) = Metric::parse(name) {
-                report.inside("metrics", |report| report.conflict(&n.to_string(), error.to_string(), "a metric"));
-            }
-        }
-        match Metric::parse(&settings.selects_by) {
-            Err(error) => report.conflict("selects_by", error.to_string(), "a metric"),
-            Ok(metric) if metric.is_of_lists() => {
-                report.conflict("selects_by", "coverage has no value per user", "a metric such as ndcg@10");
-            }
-            Ok(_) => {}
+        if settings.selects_by.is_of_lists() {
+            report.conflict("selects_by", "coverage has no value per user", "a metric such as ndcg@10");
         }
     }
 }
 
-impl Ranking {
-    fn parsed(&self) -> Result<Vec<Metric>> {
-        self.metrics.iter().map(|name| Metric::parse(name)).collect()
-    }
+fn named(names: &[&str]) -> Vec<Metric> {
+    names.iter().map(|name| Metric::parse(name).expect("a default is a metric")).collect()
 }
 
 impl Evaluator for Ranking {
     fn list_depth(&self) -> usize {
-        let metrics = self.parsed().unwrap_or_default();
-        let depths = metrics.iter().filter(|metric| metric.is_of_lists()).filter_map(Metric::cutoff);
+        let depths = self.metrics.iter().filter(|metric| metric.is_of_lists()).filter_map(Metric::cutoff);
         depths.max().unwrap_or(0) as usize
     }
 
     fn evaluate(&self, outcomes: &Outcomes) -> Result<Scores> {
         let mut scores = Scores::default();
-        for metric in self.parsed()? {
+        for metric in &self.metrics {
             if metric.is_of_lists() {
                 let k = metric.cutoff().unwrap_or(0) as usize;
                 let lists: Vec<_> = outcomes.lists.iter().map(|list| list[..k.min(list.len())].to_vec()).collect();
@@ -61,7 +49,7 @@ impl Evaluator for Ranking {
         Ok(scores)
     }
 
-    fn selects_by(&self) -> &str {
-        &self.selects_by
+    fn selects_by(&self) -> Metric {
+        self.selects_by
     }
 }
