@@ -1,1 +1,11 @@
-//! stub
+//! Tests of the whole program, as a user meets it: one binary, one module per subject.
+
+mod contracts;
+mod messages;
+mod pages;
+mod pipeline;
+mod program;
+mod store;
+mod third_party;
+
+use plugins as _;

@@ -195,6 +195,8 @@ impl Cli {
 
     fn run(&self, loaded: &Loaded, built_in: BuiltIn, fresh: &[String]) -> Outcome {
         let progress = Progress::default();
+        // A killed run leaves its folder behind; a living one never works in it for a week.
+        self.store()?.sweep_tmp(std::time::Duration::from_secs(7 * 24 * 3600))?;
         let mut runner = Runner::new(self.store()?, self.cache()?, progress.clone(), built_in.lock, fresh.to_vec());
         let started = Instant::now();
         let (mut made, mut failed) = (0, 0);
@@ -238,7 +240,14 @@ impl Cli {
         let store = self.store()?;
         let cache = self.cache()?;
         for plan in &loaded.plans {
-            let keys = keys(plan, &cache)?;
+            let keys = match keys(plan, &cache) {
+                Ok(keys) => keys,
+                Err(error) => {
+                    let lines = error.to_string().replace('\n', "\n#  ");
+                    println!("# {} seed {}: {lines}", plan.variant, plan.seed);
+                    continue;
+                }
+            };
             println!("# {} seed {}, run {}", plan.variant, plan.seed, &keys.run[..10]);
             for stage in keys.stages() {
                 let state = if store.stage(&stage.key)?.is_some() { "found" } else { "to be made" };

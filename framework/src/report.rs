@@ -69,7 +69,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     }
     compare(&mut rows, store, &metric)?;
     let fingerprint = rows.iter().flat_map(|row| &row.records).next().map(|record| record["fingerprint"].clone());
-    let openings = store.openings(fingerprint.as_ref().and_then(Value::as_str).unwrap_or_default())?;
+    let openings = fingerprint.as_ref().and_then(Value::as_str).map_or(Ok(0), |name| store.openings(name))?;
     let (name, description) = (first.spec.name.clone(), first.spec.description.clone());
     Ok(Report { name, description, rows, metric, openings })
 }

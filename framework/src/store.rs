@@ -221,20 +221,15 @@ impl Store {
 
     /// Every stage record in the store.
     pub fn stages(&self) -> Result<Vec<StageRecord>> {
-        let folder = self.root.join("stages");
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(failing("cannot list the stages", &folder))? {
-            let path = entry.map_err(failing("cannot list the stages", &folder))?.path();
-            if path.extension().is_some_and(|ending| ending == "json") {
-                records.extend(read_json::<StageRecord>(&path, "delete this file: the stage is made again")?);
-            }
-        }
-        Ok(records)
+        let names = self.names(Path::new("stages"))?;
+        let records: Result<Vec<_>> = names.iter().map(|key| self.stage(key)).collect();
+        Ok(records?.into_iter().flatten().collect())
     }
 
     /// A folder of the store's own that goes when dropped.
     pub fn temporary(&self) -> Result<tempfile::TempDir> {
         let folder = self.root.join("tmp");
+        fs::create_dir_all(&folder).map_err(failing("cannot make a folder", &folder))?;
         tempfile::tempdir_in(&folder).map_err(failing("cannot make a folder", &folder))
     }
 
