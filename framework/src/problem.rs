@@ -46,11 +46,13 @@ impl Reader {
         self.inside(key, |reader| reader.report::<()>(message, expected));
     }
 
-    pub(crate) fn wrong_type<T>(&mut self, value: &Value, expected: &str) -> Option<T> {
+    /// Reports a value of another type than `expected`.
+    pub fn wrong_type<T>(&mut self, value: &Value, expected: &str) -> Option<T> {
         self.report(format!("{} is {}", shown(value), article(value.type_str())), article(expected))
     }
 
-    pub(crate) fn out_of_range<T>(&mut self, value: &Value, expected: &str) -> Option<T> {
+    /// Reports a value outside what is `expected`.
+    pub fn out_of_range<T>(&mut self, value: &Value, expected: &str) -> Option<T> {
         self.report(format!("{} is out of range", shown(value)), expected)
     }
 

@@ -1,0 +1,195 @@
+use super::{Archive, FileSum, fetch};
+use crate::error::Result;
+use crate::progress::Progress;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io::{BufRead, BufReader, Cursor, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+
+fn leak(text: String) -> &'static str {
+    text.leak()
+}
+
+fn sha256(bytes: &[u8]) -> &'static str {
+    leak(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        zip.start_file(*name, SimpleFileOptions::default()).expect("an entry");
+        zip.write_all(bytes).expect("written");
+    }
+    zip.finish().expect("a zip").into_inner()
+}
+
+/// Data that does not compress, so that the zip is larger than one read.
+fn data() -> Vec<u8> {
+    let mut rng = crate::rng::Rng::new(1, "fetch");
+    (0..300_000).map(|_| rng.bits() as u8).collect()
+}
+
+fn small_zip() -> Vec<u8> {
+    zip(&[("tiny/data.tsv", &data()), ("tiny/README", b"be nice"), ("other/ignored", b"no")])
+}
+
+fn archive(zip: &[u8], url: String, sum: Option<&'static str>) -> Archive {
+    Archive {
+        name: "tiny",
+        title: "Tiny",
+        url: leak(url),
+        bytes: zip.len() as u64,
+        sha256: sha256(zip),
+        licence: "be nice",
+        files: vec![FileSum { name: "data.tsv", sha256: sum }].leak(),
+        extras: &["README"],
+        package: None,
+    }
+}
+
+/// Serves `body`, with ranges, breaking off after `at_most` bytes of each answer; tells each request's Range.
+fn server(body: Vec<u8>, at_most: usize) -> (String, Receiver<Option<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/tiny.zip", listener.local_addr().expect("an address"));
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let lines = BufReader::new(stream.try_clone().expect("a connection")).lines().map_while(|line| line.ok());
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let range =
+                head.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(String::from));
+            let start: Option<usize> = range.map(|range| range.trim_end_matches('-').parse().expect("a number"));
+            let rest = &body[start.unwrap_or(0)..];
+            let status = if start.is_some() { "206 Partial Content" } else { "200 OK" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len());
+            let _ = tell.send(start);
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&rest[..rest.len().min(at_most)]));
+        }
+    });
+    (url, told)
+}
+
+/// An address where nothing answers.
+fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}/tiny.zip", listener.local_addr().expect("an address"))
+}
+
+fn run(archive: &Archive, cache: &TempDir, from: Option<&Path>) -> Result<PathBuf> {
+    fetch(archive, cache.path(), from, &Progress::hidden())
+}
+
+fn temporary() -> TempDir {
+    TempDir::new().expect("a temporary folder")
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_download_is_unpacked_and_not_repeated() {
+    let (zip, cache) = (small_zip(), temporary());
+    let (url, requests) = server(zip.clone(), usize::MAX);
+    // Also where the file's own checksum is not known beforehand.
+    for sum in [Some(sha256(&data())), None] {
+        let archive = archive(&zip, url.clone(), sum);
+        let folder = run(&archive, &cache, None).expect("fetched");
+        assert_eq!(names(cache.path()), ["tiny"]);
+        assert_eq!(names(&folder), ["README", "SHA256SUMS", "data.tsv"]);
+        assert_eq!(fs::read(folder.join("data.tsv")).expect("a file"), data());
+        fs::write(folder.join("notes"), "mine").expect("written");
+        run(&archive, &cache, None).expect("already there");
+        assert_eq!(requests.try_iter().count(), 1, "the second fetch must not ask again");
+        // A damaged file is replaced, and nothing else.
+        fs::write(folder.join("data.tsv"), "damaged").expect("written");
+        run(&archive, &cache, None).expect("fetched");
+        assert_eq!(fs::read(folder.join("data.tsv")).expect("a file"), data());
+        assert_eq!(fs::read(folder.join("notes")).expect("a file"), b"mine");
+        assert_eq!(requests.try_iter().count(), 1);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}
+
+#[test]
+fn a_broken_download_resumes() {
+    let (zip, cache) = (small_zip(), temporary());
+    let (url, requests) = server(zip.clone(), 200_000);
+    let archive = archive(&zip, url, Some(sha256(&data())));
+    // Left behind by a process that was killed.
+    fs::write(cache.path().join("tiny.zip.part"), &zip[..1000]).expect("written");
+    let folder = run(&archive, &cache, None).expect("fetched");
+    assert_eq!(fs::read(folder.join("data.tsv")).expect("a file"), data());
+    assert_eq!(names(cache.path()), ["tiny"]);
+    let starts: Vec<_> = requests.try_iter().collect();
+    assert_eq!(starts.len(), 2, "{starts:?}");
+    assert_eq!(starts[0], Some(1000));
+    assert!(starts[1] > Some(1000), "{starts:?}");
+}
+
+#[test]
+fn a_wrong_checksum_leaves_nothing() {
+    let (zip, cache) = (small_zip(), temporary());
+    let mut other = zip.clone();
+    other[500] ^= 1;
+    let archive = archive(&zip, server(other.clone(), usize::MAX).0, None);
+    let message = run(&archive, &cache, None).expect_err("wrong").to_string();
+    for part in [archive.url, archive.sha256, sha256(&other)] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(names(cache.path()).is_empty());
+}
+
+#[test]
+fn an_unreachable_host_is_named_with_a_remedy() {
+    let cache = temporary();
+    let archive = archive(&small_zip(), nowhere(), None);
+    let message = run(&archive, &cache, None).expect_err("nothing there").to_string();
+    assert!(message.contains("the official host could not be reached"), "{message}");
+    assert!(message.contains("`ablate fetch tiny --from PATH`"), "{message}");
+    assert!(names(cache.path()).is_empty());
+}
+
+#[test]
+fn a_local_zip_or_folder_will_do() {
+    let (zip, copies) = (small_zip(), temporary());
+    let archive = archive(&zip, nowhere(), Some(sha256(&data())));
+    let path = copies.path().join("copy.zip");
+    fs::write(&path, &zip).expect("written");
+    let folder = copies.path().join("folder");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("data.tsv"), data()).expect("written");
+    for from in [&path, &folder] {
+        let cache = temporary();
+        let fetched = run(&archive, &cache, Some(from)).expect("fetched");
+        assert_eq!(fs::read(fetched.join("data.tsv")).expect("a file"), data());
+    }
+    let cache = temporary();
+    fs::write(folder.join("data.tsv"), "edited").expect("written");
+    let message = run(&archive, &cache, Some(&folder)).expect_err("edited").to_string();
+    for part in ["data.tsv", sha256(&data()), sha256(b"edited")] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let message = run(&archive, &cache, Some(copies.path())).expect_err("empty").to_string();
+    assert!(message.contains("data.tsv is missing"), "{message}");
+    assert!(names(cache.path()).is_empty());
+}
+
+#[test]
+fn a_zip_cannot_write_outside() {
+    let (zip, cache) = (zip(&[("tiny/data.tsv", b"x"), ("tiny/../../escaped", b"x")]), temporary());
+    let archive = archive(&zip, server(zip.clone(), usize::MAX).0, None);
+    let message = run(&archive, &cache, None).expect_err("unsafe").to_string();
+    assert!(message.contains("an unsafe path: tiny/../../escaped"), "{message}");
+    assert!(names(cache.path()).is_empty());
+}

@@ -1,0 +1,72 @@
+//! Users' sequences as the rectangular batches that a network reads.
+
+use crate::protocol::Sequence;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// The most recent interactions of each user who has two or more: `length` to read and one more to predict.
+pub fn windows(sequences: &[Sequence], length: usize) -> Vec<&[u32]> {
+    let recent = |sequence: &Sequence| sequence.items.len().saturating_sub(length + 1);
+    let windows = sequences.iter().map(|sequence| &sequence.items[recent(sequence)..]);
+    windows.filter(|window| window.len() >= 2).collect()
+}
+
+/// `rows` side by side `[rows, longest]`, each padded on the left with `padding`.
+pub fn pad(rows: &[&[u32]], padding: usize, device: &Device) -> Tensor<2, Int> {
+    let length = rows.iter().map(|row| row.len()).max().unwrap_or(0).max(1);
+    let padded = rows.iter().flat_map(|row| {
+        let gap = std::iter::repeat_n(padding as i64, length - row.len());
+        gap.chain(row.iter().map(|item| i64::from(*item)))
+    });
+    Tensor::from_data(TensorData::new(padded.collect(), [rows.len(), length]), device)
+}
+
+/// What one step learns from: at each position the item that came next.
+pub struct Batch {
+    /// What is read, `[rows, length]`.
+    pub histories: Tensor<2, Int>,
+    /// Which of the `rows * length` positions are no padding, `[n]`; `None` when all are.
+    pub positions: Option<Tensor<1, Int>>,
+    /// The next item at each of them, `[n]`.
+    pub targets: Tensor<1, Int>,
+}
+
+impl Batch {
+    /// A batch of `rows`, each at least two items long.
+    pub fn new(rows: &[&[u32]], padding: usize, device: &Device) -> Self {
+        let read: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+        let histories = pad(&read, padding, device);
+        let [_, length] = histories.dims();
+        let targets = rows.iter().flat_map(|row| &row[1..]).map(|item| i64::from(*item));
+        let real = read.iter().enumerate().flat_map(|(n, row)| (n + 1) * length - row.len()..(n + 1) * length);
+        let positions: Vec<i64> = real.map(|position| position as i64).collect();
+        let integers = |values: Vec<i64>| {
+            let shape = [values.len()];
+            Tensor::<1, Int>::from_data(TensorData::new(values, shape), device)
+        };
+        let whole = positions.len() == rows.len() * length;
+        Self { histories, positions: (!whole).then(|| integers(positions)), targets: integers(targets.collect()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Batch, windows};
+    use crate::protocol::Sequence;
+    use burn::tensor::Device;
+
+    #[test]
+    fn windows_are_the_most_recent_interactions() {
+        let sequence = |items: &[u32]| Sequence { items: items.to_vec(), timestamps: Vec::new() };
+        let sequences = [sequence(&[1, 2, 3, 4]), sequence(&[5]), sequence(&[6, 7])];
+        assert_eq!(windows(&sequences, 2), [&[2, 3, 4][..], &[6, 7]]);
+    }
+
+    #[test]
+    fn a_batch_predicts_each_next_item() {
+        let batch = Batch::new(&[&[1, 2, 3], &[4, 5]], 9, &Device::flex());
+        let integers = |data: burn::tensor::TensorData| data.iter::<i64>().collect::<Vec<_>>();
+        assert_eq!(integers(batch.histories.into_data()), [1, 2, 9, 4]);
+        assert_eq!(integers(batch.positions.expect("padding").into_data()), [0, 1, 3]);
+        assert_eq!(integers(batch.targets.into_data()), [2, 3, 5]);
+    }
+}

@@ -1,0 +1,225 @@
+//! Self-attention over the sequence of items; how it is trained is the framework's business.
+
+use crate::nn::linear::{embedding, layer_norm};
+use crate::nn::transformer::{Block, BlockSettings, causal_mask};
+use burn::module::Module;
+use burn::nn::{Embedding, LayerNorm};
+use burn::tensor::{Device, Int, Tensor};
+use framework::context::Context;
+use framework::error::Result;
+use framework::noise::Noise;
+use framework::plugin::{Pick, defaults};
+use framework::protocol::Train;
+use framework::roles::{Loss, Recommender, Scorer};
+use framework::training::{self, SequenceModel, Training};
+use std::path::Path;
+
+framework::plugin! {
+    /// Self-attentive sequential recommendation: a causal transformer whose last state is matched with item embeddings.
+    ///
+    /// Kang and McAuley, ICDM 2018 (arXiv 1808.09781). The defaults of `hidden_size`, `num_layers` and `max_seq_length`
+    /// are the paper's for sparse data. With `loss = { use = "bce" }` it is trained as in the paper; cross-entropy over
+    /// the catalogue, the default, is stronger (Klenitskiy and Vasilev, RecSys 2023, arXiv 2309.07602), and
+    /// `loss = { use = "gbce" }` makes it gSASRec (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192).
+    pub struct SasRec: Recommender = "sasrec" {
+        /// Width of the embeddings and of all layers.
+        #[range(1..=8192)]
+        hidden_size: usize = 64,
+        /// Transformer blocks.
+        #[range(1..=64)]
+        num_layers: usize = 2,
+        /// Attention heads per block; they divide `hidden_size`.
+        #[range(1..=64)]
+        num_heads: usize = 2,
+        /// The share of embeddings, attention weights and layer outputs that are dropped in training.
+        #[range(0.0..1.0)]
+        dropout: f64 = 0.2,
+        /// Normalization before attention and feed-forward, as in the paper, or after them.
+        norm_first: bool = true,
+        /// The most recent interactions that it reads.
+        #[range(1..=100_000)]
+        max_seq_length: usize = 50,
+        /// What the next item's score is trained against.
+        loss: Pick<dyn Loss> = Pick::named("cross_entropy"),
+        /// How it is trained.
+        training: Training = defaults(),
+    }
+    check |settings, report| {
+        let SasRec { hidden_size, num_heads, .. } = settings;
+        if hidden_size % num_heads != 0 {
+            report.conflict(
+                "num_heads",
+                format!("{num_heads} heads do not divide a hidden_size of {hidden_size}"),
+                "a divisor of hidden_size",
+            );
+        }
+    }
+}
+
+impl Recommender for SasRec {
+    fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
+        training::fit(self.network(train.num_items(), &cx.device), &*self.loss, &self.training, train, cx)
+    }
+
+    fn load(&self, folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
+        training::load(self.network(train.num_items(), &cx.device), folder, train)
+    }
+}
+
+impl SasRec {
+    fn network(&self, num_items: usize, device: &Device) -> Network {
+        let Self { hidden_size, num_heads, dropout, norm_first, .. } = *self;
+        let block = BlockSettings { hidden_size, num_heads, dropout, norm_first };
+        Network {
+            items: embedding(num_items + 1, hidden_size, device),
+            positions: embedding(self.max_seq_length, hidden_size, device),
+            blocks: (0..self.num_layers).map(|_| Block::new(&block, device)).collect(),
+            norm: layer_norm(hidden_size, device),
+            dropout,
+        }
+    }
+}
+
+/// The network: embeddings, blocks, a last normalization.
+#[derive(Module, Debug)]
+struct Network {
+    /// `[items + 1, hidden]`; the last row is the padding's.
+    items: Embedding,
+    /// `[max_seq_length, hidden]`; the last row is the most recent interaction's.
+    positions: Embedding,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    dropout: f64,
+}
+
+impl SequenceModel for Network {
+    fn max_seq_length(&self) -> usize {
+        self.positions.weight.dims()[0]
+    }
+
+    fn states(&self, histories: Tensor<2, Int>, noise: &mut Noise) -> Tensor<3> {
+        let [_, length] = histories.dims();
+        let [rows, hidden] = self.items.weight.dims();
+        let mask = causal_mask(&histories, rows - 1);
+        let last = self.max_seq_length();
+        let positions = self.positions.weight.val().slice([last - length..last]);
+        // The authors' code scales the items' embeddings so that positions do not drown them.
+        let items = self.items.forward(histories) * (hidden as f64).sqrt();
+        let x = noise.dropout(items + positions.unsqueeze(), self.dropout);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mask, noise));
+        self.norm.forward(x)
+    }
+
+    fn item_embeddings(&self) -> Tensor<2> {
+        let [rows, _] = self.items.weight.dims();
+        self.items.weight.val().slice([0..rows - 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SasRec;
+    use crate::fixture::{context, cycle};
+    use burn::tensor::{Device, Int, Tensor};
+    use framework::noise::Noise;
+    use framework::parameters;
+    use framework::plugin::{Setting, defaults};
+    use framework::problem::Reader;
+    use framework::rng::Rng;
+    use framework::roles::Recommender;
+    use framework::toml;
+    use framework::training::SequenceModel;
+
+    fn sasrec(settings: &str) -> SasRec {
+        let table: toml::Table = settings.parse().expect("TOML");
+        SasRec::read(&toml::Value::Table(table), &mut Reader::default()).expect("right settings")
+    }
+
+    #[test]
+    fn a_later_item_does_not_change_earlier_states() {
+        let settings: SasRec = defaults();
+        let device = Device::flex();
+        let network = parameters::initialize(settings.network(9, &device), &Rng::new(1, "test"));
+        let states = |items: [i64; 5]| {
+            let histories = Tensor::<1, Int>::from_ints(items, &device).unsqueeze();
+            let states = network.states(histories, &mut Noise::none()).reshape([5, 64]);
+            states.into_data().try_to_vec::<f32>().expect("floats")
+        };
+        let (a, b) = (states([9, 1, 2, 3, 4]), states([9, 1, 2, 3, 8]));
+        assert_eq!(a[..4 * 64], b[..4 * 64]);
+        assert_ne!(a[4 * 64..], b[4 * 64..]);
+    }
+
+    #[test]
+    fn padding_does_not_change_states() {
+        let settings: SasRec = defaults();
+        let device = Device::flex();
+        let network = parameters::initialize(settings.network(9, &device), &Rng::new(1, "test"));
+        let last = |items: &[i64]| {
+            let histories = Tensor::<1, Int>::from_ints(items, &device).unsqueeze();
+            let states = network.states(histories, &mut Noise::none()).reshape([items.len(), 64]);
+            states.slice([items.len() - 1..items.len()]).into_data().try_to_vec::<f32>().expect("floats")
+        };
+        for (a, b) in last(&[1, 2, 3]).iter().zip(last(&[9, 9, 1, 2, 3])) {
+            assert!((a - b).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn it_learns_a_cycle() {
+        let (cx, _folder) = context();
+        let train = cycle(12, 64, 9);
+        let model = sasrec("training = { max_epochs = 60, learning_rate = 0.01, patience = 60 }");
+        let scorer = model.fit(&train, &cx).expect("it trains");
+        let hits = train.validate(&*scorer, &cx).expect("it scores");
+        assert!(hits > 0.95, "hr@1 {hits}");
+    }
+
+    #[test]
+    fn a_resumed_run_ends_with_the_same_bytes() {
+        let train = cycle(12, 40, 9);
+        let settings = |epochs: usize| sasrec(&format!("training = {{ max_epochs = {epochs}, batch_size = 16 }}"));
+        let saved = |model: SasRec, cx: &framework::context::Context| {
+            let scorer = model.fit(&train, cx).expect("it trains");
+            scorer.save(&cx.work).expect("it is saved");
+            std::fs::read(cx.work.join("model.safetensors")).expect("the checkpoint")
+        };
+        let ((straight, _a), (stopped, _b)) = (context(), context());
+        let expected = saved(settings(4), &straight);
+        assert_ne!(saved(settings(2), &stopped), expected);
+        assert_eq!(saved(settings(4), &stopped), expected);
+        assert_eq!(straight.epochs().len(), 4);
+        let losses = |cx: &framework::context::Context| cx.epochs().iter().map(|e| e.loss).collect::<Vec<_>>();
+        assert_eq!(losses(&stopped)[2..], losses(&straight));
+    }
+
+    #[test]
+    fn a_checkpoint_scores_like_the_model_it_came_from() {
+        let (cx, _folder) = context();
+        let train = cycle(12, 20, 9);
+        let model = sasrec("training = { max_epochs = 1 }");
+        let fitted = model.fit(&train, &cx).expect("it trains");
+        fitted.save(&cx.work).expect("it is saved");
+        let loaded = model.load(&cx.work, &train, &cx).expect("it is read");
+        let queries: Vec<_> = (0..train.validation.len()).map(|n| train.validation.query(n)).collect();
+        let scores = |scorer: &dyn framework::roles::Scorer| scorer.score(&queries, &cx).expect("scores").into_data();
+        assert_eq!(scores(&*fitted), scores(&*loaded));
+    }
+
+    #[test]
+    fn heads_must_divide_the_width() {
+        let table: toml::Table = "num_heads = 7".parse().expect("TOML");
+        let mut reader = Reader::default();
+        SasRec::read(&toml::Value::Table(table), &mut reader);
+        assert_eq!(reader.problems[0].path, ["num_heads"]);
+    }
+
+    #[test]
+    fn a_diverged_run_says_so() {
+        let (cx, _folder) = context();
+        let model = sasrec("training = { learning_rate = 1.0, max_epochs = 50 }\ndropout = 0.0\nnorm_first = false");
+        if let Err(error) = model.fit(&cycle(12, 20, 9), &cx) {
+            assert!(error.to_string().contains("learning_rate"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A recommender from outside the repository, and a program that has it beside the plugins that ship with ablate.
+
+use burn::tensor::{Tensor, TensorData};
+use framework::context::Context;
+use framework::error::{Explain, Result};
+use framework::plugin;
+use framework::protocol::Train;
+use framework::roles::{Query, Recommender, Scorer};
+use std::path::Path;
+use std::process::ExitCode;
+
+// Without this line the plugins would not be linked and their registries would be empty.
+use plugins as _;
+
+plugin! {
+    /// Ranks items by title, the same for every user. Items of the same title tie.
+    struct Alphabetical: Recommender = "alphabetical" {
+        /// Whether the last title comes first.
+        reverse: bool = false,
+    }
+}
+
+impl Recommender for Alphabetical {
+    fn fit(&self, train: &Train, _cx: &Context) -> Result<Box<dyn Scorer>> {
+        let mut titles: Vec<&String> = train.items.title.iter().collect();
+        titles.sort();
+        titles.dedup();
+        let before = |title: &String| titles.partition_point(|other| *other < title) as f32;
+        let score = |title: &String| if self.reverse { before(title) } else { -before(title) };
+        Ok(Box::new(Scores { of_item: train.items.title.iter().map(score).collect() }))
+    }
+
+    fn load(&self, folder: &Path, _train: &Train, _cx: &Context) -> Result<Box<dyn Scorer>> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).explain("reading the scores", path.display())?;
+        let scores: std::result::Result<Vec<f32>, _> = text.lines().map(str::parse).collect();
+        Ok(Box::new(Scores { of_item: scores.explain("reading the scores", path.display())? }))
+    }
+}
+
+const FILE: &str = "scores.txt";
+
+/// One score per item, whoever asks.
+struct Scores {
+    of_item: Vec<f32>,
+}
+
+impl Scorer for Scores {
+    fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>> {
+        let scores = TensorData::new(self.of_item.repeat(queries.len()), [queries.len(), self.of_item.len()]);
+        Ok(Tensor::from_data(scores, &cx.device))
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(FILE);
+        let text: String = self.of_item.iter().map(|score| format!("{score}\n")).collect();
+        std::fs::write(&path, text).explain("writing the scores", path.display())
+    }
+}
+
+fn main() -> ExitCode {
+    framework::cli::main(framework::cli::BuiltIn {
+        base: include_str!("../../../experiments/base.toml"),
+        lock: include_str!("../../../Cargo.lock"),
+    })
+}
