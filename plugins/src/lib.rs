@@ -8,10 +8,19 @@ mod dataset {
 mod evaluator {
     mod ranking;
 }
+mod loss {
+    mod bce;
+    mod bpr;
+    mod cross_entropy;
+    mod gbce;
+    mod sampled_softmax;
+}
+mod nn;
 mod recommender {
     mod markov;
     mod oracle;
     mod popularity;
     mod random;
     mod recent_popularity;
+    mod sasrec;
 }

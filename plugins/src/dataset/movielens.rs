@@ -161,8 +161,8 @@ impl Source {
                 return Err(lines.broken(line, format!("item {id} is there twice")));
             }
             let title = match fields[2] {
-                year if self.layout.year_apart => format!("{} ({year})", fields[1]),
-                _ => fields[1].to_string(),
+                year if self.layout.year_apart => format!("{} ({year})", fields[1].trim()),
+                _ => fields[1].trim().to_string(),
             };
             let poster = self.folder.join(format!("posters/{id}.jpg"));
             let poster = poster.exists().then(|| std::fs::read(&poster).explain("reading a poster", poster.display()));
