@@ -7,6 +7,8 @@ use std::process::Command;
 fn a_plugin_crate_of_its_own_builds_and_runs() {
     let target = std::path::Path::new(env!("CARGO_BIN_EXE_ablate")).parent().and_then(|path| path.parent());
     let target = target.expect("the target folder");
+    // The same versions as here, so that dependencies are compiled once.
+    std::fs::copy("Cargo.lock", "tests/third_party/Cargo.lock").expect("a lock file");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--offline", "--manifest-path", "tests/third_party/Cargo.toml"]);
     let output = cargo.env("CARGO_TARGET_DIR", target).output().expect("cargo starts");

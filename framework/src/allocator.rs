@@ -1,4 +1,4 @@
-//! Settings of the C library's allocator; the only file with unsafe code.
+//! Settings of the C library's allocator.
 //!
 //! Every tensor operation allocates its result. By default glibc takes blocks of this size from the kernel and gives
 //! them back at once, so that each operation pays for page faults again: up to half of a training step.

@@ -7,7 +7,7 @@ use crate::report::{self, Format};
 use crate::run::{Finished, Runner, keys};
 use crate::stage::{because, differences, leaves};
 use crate::store::{Store, Summary};
-use crate::{context, docs, fetch, log, roles};
+use crate::{bench, context, docs, fetch, log, roles};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ enum Command {
     },
     /// Lists the runs in the store.
     List {
-        /// Keeps runs with these values: name=…, variant=…, dataset=…, recommender=…, seed=…, status=….
+        /// Keeps runs with these values: name=…, variant=…, dataset=…, recommender=…, seed=….
         #[arg(long = "where", value_name = "KEY=VALUE")]
         filter: Vec<String>,
         /// Sorts by a column or metric, highest first for metrics.
@@ -115,6 +115,14 @@ enum Command {
         #[arg(long)]
         from: Option<PathBuf>,
     },
+    /// Times reading a spec and loading and splitting its data; with --runs, listing a store of so many runs.
+    Bench {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// Lists a generated store of so many runs instead.
+        #[arg(long)]
+        runs: Option<usize>,
+    },
     /// Writes the book's reference pages.
     Docs {
         /// The book's source.
@@ -137,7 +145,7 @@ pub struct BuiltIn {
 
 /// Runs the program; the exit code is 0, 1 for an error, 2 for a wrong spec, 130 after Ctrl-C.
 pub fn main(built_in: BuiltIn) -> ExitCode {
-    crate::speed::start();
+    crate::allocator::keep_large_blocks();
     let cli = Cli::parse();
     // A panic is reported where it is caught, in one message; its backtrace goes to the log.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panic")));
@@ -174,6 +182,8 @@ impl Cli {
             Command::Show { run, json } => self.show(run, *json)?,
             Command::Diff { a, b } => self.diff(a, b)?,
             Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
+            Command::Bench { runs: Some(runs), .. } => bench::list(*runs)?,
+            Command::Bench { spec, runs: None } => bench::spec(&spec.source(built_in), &self.cache()?)?,
             Command::Docs { folder, check } => docs::write(folder, *check)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -382,8 +392,12 @@ fn column(run: &Summary, key: &str) -> String {
 }
 
 impl SpecArgument {
+    fn source(&self, built_in: BuiltIn) -> Source {
+        Source { path: self.spec.clone(), set: self.set.clone(), base: built_in.base }
+    }
+
     fn load(&self, built_in: BuiltIn) -> std::result::Result<Loaded, Rejected> {
-        load(&Source { path: self.spec.clone(), set: self.set.clone(), base: built_in.base })
+        load(&self.source(built_in))
     }
 }
 

@@ -6,6 +6,8 @@ pub use toml;
 pub mod ablation;
 pub mod adam;
 pub mod allocator;
+#[path = "../benches/bench.rs"]
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod context;
@@ -33,7 +35,6 @@ pub mod roles;
 pub mod run;
 pub mod sequences;
 pub mod spec;
-pub mod speed;
 pub mod stage;
 pub mod statistics;
 pub mod store;

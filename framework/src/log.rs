@@ -1,7 +1,7 @@
 //! The log of the run that this process is busy with, as JSON lines, and what a person sees of it.
 
 use crate::error::{Explain, Result};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -25,7 +25,7 @@ impl Write for RunLog {
 pub fn install(level: &str) -> Result<()> {
     let shown = EnvFilter::try_new(level).explain("reading --log", level)?;
     let kept = EnvFilter::new("warn,framework=info,plugins=info,ablate=info");
-    let people = fmt::layer().with_writer(io::stderr).without_time().with_target(false).with_filter(shown);
+    let people = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).without_time().with_target(false).with_filter(shown);
     let record = fmt::layer().json().with_writer(|| RunLog).with_filter(kept);
     tracing_subscriber::registry().with(people).with(record).try_init().explain("starting the log", "--log")
 }

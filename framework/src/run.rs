@@ -95,11 +95,12 @@ impl Runner {
         Self { store, cache, progress, lock, fresh, split: None }
     }
 
-    /// Runs a plan, or finds that it was run. A failed try is recorded in the store.
+    /// Runs a plan, or finds that it was run and that its scores are still there. A failed try is recorded in the store.
     pub fn run(&mut self, plan: &Plan) -> Result<Finished> {
         let keys = keys(plan, &self.cache)?;
         if self.fresh.is_empty()
             && let Some(record) = self.store.run(&keys.run)?
+            && self.store.stage(&keys.evaluator.key)?.is_some()
         {
             return Ok(Finished { id: keys.run, found: true, record });
         }

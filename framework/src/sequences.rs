@@ -3,11 +3,13 @@
 use crate::protocol::Sequence;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-/// The most recent interactions of each user who has two or more: `length` to read and one more to predict.
+/// Every user's sequence in stretches of `length` to read and one more to predict, cut from the most recent end.
+///
+/// Stretches overlap by one item, so that each interaction but the first is predicted once.
 pub fn windows(sequences: &[Sequence], length: usize) -> Vec<&[u32]> {
-    let recent = |sequence: &Sequence| sequence.items.len().saturating_sub(length + 1);
-    let windows = sequences.iter().map(|sequence| &sequence.items[recent(sequence)..]);
-    windows.filter(|window| window.len() >= 2).collect()
+    let ends = |sequence: &Sequence| (2..=sequence.items.len()).rev().step_by(length.max(1));
+    let cut = |sequence| ends(sequence).map(move |end| &sequence.items[end.saturating_sub(length + 1)..end]);
+    sequences.iter().flat_map(cut).collect()
 }
 
 /// `rows` side by side `[rows, longest]`, each padded on the left with `padding`.
@@ -55,10 +57,10 @@ mod tests {
     use burn::tensor::Device;
 
     #[test]
-    fn windows_are_the_most_recent_interactions() {
+    fn windows_predict_every_interaction_once() {
         let sequence = |items: &[u32]| Sequence { items: items.to_vec(), timestamps: Vec::new() };
         let sequences = [sequence(&[1, 2, 3, 4]), sequence(&[5]), sequence(&[6, 7])];
-        assert_eq!(windows(&sequences, 2), [&[2, 3, 4][..], &[6, 7]]);
+        assert_eq!(windows(&sequences, 2), [&[2, 3, 4][..], &[1, 2], &[6, 7]]);
     }
 
     #[test]

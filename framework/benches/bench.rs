@@ -1,0 +1,62 @@
+//! `ablate bench`: how long the framework's own work takes on this machine. Training is timed against a peer elsewhere.
+
+use crate::ablation::Plan;
+use crate::context::Context;
+use crate::error::{Error, Explain, Result};
+use crate::load::{Source, load};
+use crate::progress::Progress;
+use crate::protocol::split;
+use crate::stage::peak_memory_mb;
+use crate::store::Store;
+use serde_json::json;
+use std::path::Path;
+use std::time::Instant;
+
+/// Times what every command on `source` starts with: reading and checking the spec, then loading and splitting its data.
+pub fn spec(source: &Source, cache: &Path) -> Result<()> {
+    let loaded = load(source)?;
+    report("check", 21, || Ok(load(source).map(|_| ())?))?;
+    let plan = loaded.plans.first().ok_or_else(|| Error::new("the spec has no runs"))?;
+    let before = peak_memory_mb();
+    report("load and split", 5, || load_and_split(plan, cache))?;
+    println!("peak memory: {:.0} MiB, {before:.0} MiB before", peak_memory_mb());
+    Ok(())
+}
+
+fn load_and_split(plan: &Plan, cache: &Path) -> Result<()> {
+    let device = crate::device::open(&plan.spec.device)?;
+    let cx = Context::new(device, plan.seed, cache.join("work"), cache.to_path_buf(), Progress::hidden());
+    let corpus = plan.spec.dataset.load(&cx)?;
+    corpus.check()?;
+    split(&corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by()).map(|_| ())
+}
+
+/// Fills a store that goes with `runs` records and times listing them, first without an index, then with one.
+pub fn list(runs: usize) -> Result<()> {
+    let folder = tempfile::tempdir().explain("making a folder", "the system's temporary folder")?;
+    let store = Store::open(folder.path())?;
+    for n in 0..runs {
+        let id = crate::store::hash_json(&json!(n));
+        let plan = json!({ "dataset": { "use": "world" }, "recommender": { "use": "sasrec" } });
+        let metrics = json!({ "hr@10": { "mean": n as f64 / runs as f64 }, "ndcg@10": { "mean": 0.5 } });
+        let record = json!({ "run": id, "name": "bench", "variant": "base", "seed": n, "status": "done",
+            "started": crate::store::now(), "seconds": 1.0, "plan": plan, "metrics": metrics, "outcome": n });
+        store.commit_run(&id, &record)?;
+    }
+    report(&format!("list {runs} runs, no index yet"), 1, || store.list().map(|_| ()))?;
+    report(&format!("list {runs} runs"), 11, || store.list().map(|_| ()))
+}
+
+/// Prints the median and the range of `times` calls.
+fn report(what: &str, times: usize, work: impl Fn() -> Result<()>) -> Result<()> {
+    let mut seconds = Vec::new();
+    for _ in 0..times {
+        let started = Instant::now();
+        work()?;
+        seconds.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    seconds.sort_by(f64::total_cmp);
+    let (low, high) = (seconds[0], seconds[times - 1]);
+    println!("{what}: {:.1} ms (median of {times}; {low:.1} to {high:.1})", seconds[times / 2]);
+    Ok(())
+}
