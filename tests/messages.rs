@@ -60,7 +60,7 @@ fn environment_and_set_are_layers_with_names() {
         "recommender.dropout = 0.3  # --set recommender.dropout = 0.3",
         "evaluator.use = \"ranking\"  # experiments/base.toml (built in)",
         "protocol.mask_seen = true  # default",
-        "small.toml:8",
+        "small.toml:9",
     ] {
         assert!(out.contains(line), "{line} is not in\n{out}\n{}", String::from_utf8_lossy(&ran.stderr));
     }

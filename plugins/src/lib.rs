@@ -1,6 +1,8 @@
 //! The plugins that ship with ablate: one file each, private; this is their table of contents.
 
 mod counts;
+#[cfg(test)]
+mod fixture;
 mod dataset {
     mod movielens;
     mod world;
