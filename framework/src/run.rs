@@ -194,6 +194,7 @@ impl Runner {
             "plan": plan_table,
             "fingerprint": keys.fingerprint,
             "data": statistics,
+            "data_hash": hash_json(&keys.dataset.inputs["files"]),
             "stages": traces,
             "epochs": epochs,
             "metrics": metrics,
