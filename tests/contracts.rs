@@ -95,7 +95,8 @@ fn every_dataset_loads_the_same_corpus_twice_and_survives_the_disk() {
             eprintln!("skipped: {} finds no data", plugin.name);
             continue;
         }
-        let load = || dataset.load(&context(folder.path(), 1)).unwrap_or_else(|error| panic!("{}: {error}", plugin.name));
+        let load =
+            || dataset.load(&context(folder.path(), 1)).unwrap_or_else(|error| panic!("{}: {error}", plugin.name));
         let corpus = load();
         corpus.check().expect("a whole corpus");
         assert_eq!(corpus, load(), "{} differs from itself", plugin.name);
@@ -149,7 +150,9 @@ fn every_loss_is_smaller_for_the_right_item_and_has_gradients() {
     let mut rng = Rng::new(3, "contract");
     let numbers = |rng: &mut Rng, len: usize| (0..len).map(|_| rng.normal() as f32).collect::<Vec<_>>();
     let table = numbers(&mut rng, items * hidden);
-    let states: Vec<f32> = (0..n).flat_map(|row| table[row * hidden..(row + 1) * hidden].iter().map(|x| 3.0 * x).collect::<Vec<_>>()).collect();
+    let states: Vec<f32> = (0..n)
+        .flat_map(|row| table[row * hidden..(row + 1) * hidden].iter().map(|x| 3.0 * x).collect::<Vec<_>>())
+        .collect();
     let tensor = |data: &[f32], rows: usize| {
         Tensor::<2>::from_data(TensorData::new(data.to_vec(), [rows, hidden]), &device).require_grad()
     };

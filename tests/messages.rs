@@ -73,7 +73,8 @@ fn environment_and_set_are_layers_with_names() {
 fn extends_lays_specs_over_each_other_and_a_new_use_replaces_the_table() {
     let program = Program::new();
     program.file("small.toml", SMALL);
-    let spec = program.file("child.toml", "extends = [\"small.toml\"]\nname = \"child\"\nrecommender.use = \"markov\"\n");
+    let spec =
+        program.file("child.toml", "extends = [\"small.toml\"]\nname = \"child\"\nrecommender.use = \"markov\"\n");
     let out = program.ok(&["plan", &spec]).out;
     assert!(out.contains("name = \"child\"") && out.contains("use = \"markov\""), "{out}");
     assert!(!out.contains("hidden_size"), "the old plugin's keys stayed:\n{out}");

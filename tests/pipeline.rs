@@ -16,7 +16,8 @@ fn a_second_run_computes_nothing_and_one_changed_key_only_what_depends_on_it() {
     assert!(plan.contains("recommender") && !plan.contains("to be made"), "{plan}");
     program.ok(&["run", &spec, "--set", "recommender.dropout = 0.5"]);
     let record: Value = serde_json::from_str(&program.ok(&["show", "latest", "--json"]).out).expect("JSON");
-    let found: Vec<_> = record["stages"].as_array().expect("stages").iter().map(|stage| stage["found"] == true).collect();
+    let found: Vec<_> =
+        record["stages"].as_array().expect("stages").iter().map(|stage| stage["found"] == true).collect();
     assert_eq!(found, [true, false, false], "{record:#}");
     let why = program.ok(&["why", "latest"]).out;
     assert!(why.contains("plugin.settings.dropout: 0.2 -> 0.5"), "{why}");
@@ -28,7 +29,8 @@ fn the_record_of_a_run_says_where_every_number_came_from() {
     let program = Program::new();
     let spec = program.file("small.toml", SMALL);
     program.ok(&["run", &spec]);
-    let list: Value = serde_json::from_str(&program.ok(&["list", "--json", "--where", "variant=sasrec"]).out).expect("JSON");
+    let list: Value =
+        serde_json::from_str(&program.ok(&["list", "--json", "--where", "variant=sasrec"]).out).expect("JSON");
     let id = list[0]["run"].as_str().expect("an id").to_string();
     let record: Value = serde_json::from_str(&program.ok(&["show", &id[..8], "--json"]).out).expect("JSON");
     for key in ["git_revision", "git_dirty", "cargo_lock", "rustc", "crates", "host", "cpu", "device", "threads"] {
@@ -52,7 +54,8 @@ fn the_record_of_the_quickstart() {
     let program = Program::new();
     let ran = program.ok(&["run", "experiments/quickstart.toml"]);
     redacted().bind(|| insta::assert_snapshot!("quickstart__report", ran.out));
-    let list: Value = serde_json::from_str(&program.ok(&["list", "--json", "--where", "variant=popularity"]).out).expect("JSON");
+    let list: Value =
+        serde_json::from_str(&program.ok(&["list", "--json", "--where", "variant=popularity"]).out).expect("JSON");
     let id = list[0]["run"].as_str().expect("an id").to_string();
     let mut record: Value = serde_json::from_str(&program.ok(&["show", &id, "--json"]).out).expect("JSON");
     // What belongs to the machine, the moment and the code's revision is kept out of the snapshot.
@@ -71,7 +74,14 @@ fn planted_effects_have_the_sign_that_was_planted() {
     let program = Program::new();
     let ran = program.ok(&["run", "experiments/quickstart.toml", "--set", "evaluator.metrics = [\"ndcg@10\"]"]);
     assert_eq!(ran.code, 0);
-    let report = program.ok(&["report", "experiments/quickstart.toml", "--format", "json", "--set", "evaluator.metrics = [\"ndcg@10\"]"]);
+    let report = program.ok(&[
+        "report",
+        "experiments/quickstart.toml",
+        "--format",
+        "json",
+        "--set",
+        "evaluator.metrics = [\"ndcg@10\"]",
+    ]);
     let report: Value = serde_json::from_str(&report.out).expect("JSON");
     let mean = |variant: &str| {
         let row = report["rows"].as_array().expect("rows").iter().find(|row| row["variant"] == variant);
@@ -84,8 +94,10 @@ fn planted_effects_have_the_sign_that_was_planted() {
 #[test]
 fn with_no_effect_nothing_beats_popularity() {
     let program = Program::new();
-    let spec = program.file("null.toml", &format!("{SMALL}\n[[ablation]]\nname = \"oracle\"\nset.recommender.use = \"oracle\"\n"));
-    let set = "dataset = { users = 600, items = 100, category_strength = 0.0, style_strength = 0.0, group_strength = 0.0 }";
+    let spec = program
+        .file("null.toml", &format!("{SMALL}\n[[ablation]]\nname = \"oracle\"\nset.recommender.use = \"oracle\"\n"));
+    let set =
+        "dataset = { users = 600, items = 100, category_strength = 0.0, style_strength = 0.0, group_strength = 0.0 }";
     program.ok(&["run", &spec, "--set", set]);
     let report: Value =
         serde_json::from_str(&program.ok(&["report", &spec, "--set", set, "--format", "json"]).out).expect("JSON");

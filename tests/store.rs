@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Starts a run and kills it after `delay`; gives what it had said by then.
 fn killed_after(program: &Program, spec: &str, delay: Duration) -> Vec<String> {
-    let mut child = program.command(&["run", spec]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+    let mut child =
+        program.command(&["run", spec]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
     let lines = BufReader::new(child.stderr.take().expect("standard error"));
     let reader = std::thread::spawn(move || lines.lines().map_while(Result::ok).collect::<Vec<_>>());
     std::thread::sleep(delay);
@@ -53,7 +54,8 @@ fn killed_again_and_again_a_run_ends_as_if_it_never_was() {
 fn a_stop_by_the_user_is_clean_and_says_how_to_go_on() {
     let program = Program::new();
     let spec = program.file("long.toml", &SMALL.replace("max_epochs = 4", "max_epochs = 500\npatience = 500"));
-    let child = program.command(&["run", &spec]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+    let child =
+        program.command(&["run", &spec]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
     std::thread::sleep(Duration::from_millis(1500));
     let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
     assert!(interrupt.success());

@@ -25,7 +25,12 @@ impl Write for RunLog {
 pub fn install(level: &str) -> Result<()> {
     let shown = EnvFilter::try_new(level).explain("reading --log", level)?;
     let kept = EnvFilter::new("warn,framework=info,plugins=info,ablate=info");
-    let people = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).without_time().with_target(false).with_filter(shown);
+    let people = fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_filter(shown);
     let record = fmt::layer().json().with_writer(|| RunLog).with_filter(kept);
     tracing_subscriber::registry().with(people).with(record).try_init().explain("starting the log", "--log")
 }

@@ -3,12 +3,9 @@
 //! burn's own dropout draws from one generator per process, one element at a time: on the CPU that is a third of a
 //! training step, and two runs in one process would disturb each other.
 
+use crate::fused;
 use crate::rng::Rng;
-use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
-
-/// The elements that one random stream decides about; fixed, so that masks do not depend on the number of threads.
-const STRETCH: usize = 1 << 14;
+use burn::tensor::Tensor;
 
 /// The randomness of one forward pass.
 #[derive(Clone, Debug)]
@@ -28,34 +25,57 @@ impl Noise {
         Self { rng: Some(rng), drawn: 0 }
     }
 
+    /// The mask of the next dropout, if anything is dropped.
+    pub fn mask(&mut self, rate: f64) -> Option<Mask> {
+        let rng = self.rng.as_ref().filter(|_| rate > 0.0)?;
+        self.drawn += 1;
+        let threshold = (rate * 65536.0).round().min(65535.0) as u64;
+        Some(Mask { rng: rng.fork(self.drawn), threshold, scale: (65536.0 / (65536 - threshold) as f64) as f32 })
+    }
+
     /// Sets each element of `x`, of any shape, to zero with probability `rate` and scales the others up, so that the
     /// expectation stays (Srivastava et al., JMLR 2014).
     pub fn dropout<const D: usize>(&mut self, x: Tensor<D>, rate: f64) -> Tensor<D> {
-        let Some(rng) = self.rng.as_ref().filter(|_| rate > 0.0) else {
+        let Some(mask) = self.mask(rate) else {
             return x;
         };
-        self.drawn += 1;
-        let shape = x.shape();
-        let mask = mask(&rng.fork(self.drawn), shape.num_elements(), rate);
-        let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
-        x * mask
+        fused::masked(x, mask)
     }
 }
 
-/// `len` factors: zero with probability `rate`, rounded to a 65,536th, else what keeps the expectation at one.
-fn mask(rng: &Rng, len: usize, rate: f64) -> Vec<f32> {
-    let threshold = (rate * 65536.0).round().min(65535.0) as u64;
-    let scale = (65536.0 / (65536 - threshold) as f64) as f32;
-    let factor = |bits: u64| if bits & 0xFFFF < threshold { 0.0 } else { scale };
-    let mut mask = vec![0.0; len];
-    mask.par_chunks_mut(STRETCH).enumerate().for_each(|(n, stretch)| {
-        let mut rng = rng.fork(n as u64);
-        for four in stretch.chunks_mut(4) {
-            let bits = rng.bits();
-            four.iter_mut().enumerate().for_each(|(n, value)| *value = factor(bits >> (16 * n)));
+/// Which elements of a tensor are dropped.
+#[derive(Clone, Debug)]
+pub struct Mask {
+    rng: Rng,
+    /// The rate in 65,536ths.
+    threshold: u64,
+    scale: f32,
+}
+
+impl Mask {
+    /// What elements that are not dropped are multiplied by.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// Multiplies the tensor's part `part`, `values`, by zero for what is dropped, else by `scale`.
+    ///
+    /// A word of 64 random bits decides about four elements that lie apart, so that words are made and used side by side.
+    #[inline(always)]
+    pub fn apply(&self, part: u64, values: &mut [f32]) {
+        const WORDS: usize = 64;
+        let rng = self.rng.fork(part);
+        let threshold = self.threshold as u32;
+        for (block, values) in values.chunks_mut(4 * WORDS).enumerate() {
+            let words: [u64; WORDS] = rng.words((block * WORDS) as u64);
+            for (quarter, values) in values.chunks_mut(WORDS).enumerate() {
+                for (value, word) in values.iter_mut().zip(words) {
+                    let draw = (word >> (16 * quarter)) as u32 & 0xFFFF;
+                    *value *= if draw < threshold { 0.0 } else { self.scale };
+                }
+            }
         }
-    });
-    mask
+    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,19 @@ impl Rng {
     }
 
     /// The next 64 random bits.
+    #[inline]
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         mix(self.state)
+    }
+
+    /// The `N` words of 64 random bits that follow the next `skip` ones, which stay the next ones.
+    #[inline(always)]
+    pub fn words<const N: usize>(&self, skip: u64) -> [u64; N] {
+        std::array::from_fn(|n| {
+            let steps = (skip + n as u64).wrapping_add(1);
+            mix(self.state.wrapping_add(steps.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        })
     }
 
     /// A number in `0.0..1.0`.
@@ -54,6 +64,7 @@ impl Rng {
 }
 
 /// SplitMix64's output function: every input bit reaches every output bit.
+#[inline(always)]
 pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -71,6 +82,14 @@ mod tests {
         assert_ne!(draw(Rng::new(1, "a")), draw(Rng::new(1, "b")));
         assert_ne!(draw(Rng::new(1, "a")), draw(Rng::new(2, "a")));
         assert_ne!(draw(Rng::new(1, "a").fork(0)), draw(Rng::new(1, "a").fork(1)));
+    }
+
+    #[test]
+    fn words_are_the_ones_to_come() {
+        let mut rng = Rng::new(3, "words");
+        let words: [u64; 4] = rng.words(1);
+        rng.bits();
+        assert_eq!(words.map(|_| rng.bits()), words);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Layers whose initial values the trainer draws from the run's seed, not burn from its global generator.
 
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::Device;
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use framework::fused;
 
 /// `[.., input]` to `[.., output]`, with a bias.
 pub(crate) fn linear(input: usize, output: usize, device: &Device) -> Linear {
@@ -14,6 +16,20 @@ pub(crate) fn embedding(count: usize, hidden_size: usize, device: &Device) -> Em
 }
 
 /// Layer normalization over the last dimension.
-pub(crate) fn layer_norm(hidden_size: usize, device: &Device) -> LayerNorm {
-    LayerNormConfig::new(hidden_size).init(device)
+#[derive(Module, Debug)]
+pub(crate) struct LayerNorm {
+    scale: Param<Tensor<1>>,
+    shift: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    pub(crate) fn new(hidden_size: usize, device: &Device) -> Self {
+        let vector = |initializer: Initializer| initializer.init([hidden_size], device);
+        Self { scale: vector(Initializer::Ones), shift: vector(Initializer::Zeros) }
+    }
+
+    /// `x` `[batch, length, hidden]`; shaped like it.
+    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        fused::layer_norm(x, self.scale.val(), self.shift.val(), 1e-5)
+    }
 }

@@ -1,11 +1,12 @@
 //! The transformer block (Vaswani et al., NeurIPS 2017) as sequential recommenders use it: causal, dropout after each
 //! part, normalization before or after it.
 
-use super::linear::{layer_norm, linear};
+use super::linear::{LayerNorm, linear};
 use burn::module::Module;
-use burn::nn::{LayerNorm, Linear};
-use burn::tensor::activation::{relu, softmax};
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::nn::Linear;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use framework::fused::{Causal, attention};
 use framework::noise::Noise;
 
 /// What a block is made of.
@@ -33,18 +34,18 @@ impl Block {
         let BlockSettings { hidden_size, num_heads, dropout, norm_first } = *settings;
         Self {
             attention: SelfAttention::new(hidden_size, num_heads, dropout, device),
-            attention_norm: layer_norm(hidden_size, device),
+            attention_norm: LayerNorm::new(hidden_size, device),
             inner: linear(hidden_size, hidden_size, device),
             outer: linear(hidden_size, hidden_size, device),
-            feed_forward_norm: layer_norm(hidden_size, device),
+            feed_forward_norm: LayerNorm::new(hidden_size, device),
             dropout,
             norm_first,
         }
     }
 
-    /// `x` `[batch, length, hidden]`, `mask` `[batch, 1, length, length]` from `causal_mask`; shaped like `x`.
-    pub(crate) fn forward(&self, x: Tensor<3>, mask: &Tensor<4>, noise: &mut Noise) -> Tensor<3> {
-        let x = self.residual(x, &self.attention_norm, noise, |x, noise| self.attention.forward(x, mask, noise));
+    /// `x` `[batch, length, hidden]`; shaped like it.
+    pub(crate) fn forward(&self, x: Tensor<3>, causal: &Causal, noise: &mut Noise) -> Tensor<3> {
+        let x = self.residual(x, &self.attention_norm, noise, |x, noise| self.attention.forward(x, causal, noise));
         self.residual(x, &self.feed_forward_norm, noise, |x, noise| {
             let inner = noise.dropout(relu(self.inner.forward(x)), self.dropout);
             self.outer.forward(inner)
@@ -82,30 +83,9 @@ impl SelfAttention {
         Self { query: linear(), key: linear(), value: linear(), output: linear(), num_heads, dropout }
     }
 
-    /// `x` `[batch, length, hidden]`, `mask` `[batch, 1, length, length]`; shaped like `x`.
-    fn forward(&self, x: Tensor<3>, mask: &Tensor<4>, noise: &mut Noise) -> Tensor<3> {
-        let [batch, length, hidden] = x.dims();
-        let width = hidden / self.num_heads;
-        let heads = |x: Tensor<3>| x.reshape([batch, length, self.num_heads, width]).swap_dims(1, 2);
-        let query = heads(self.query.forward(x.clone()) * (width as f64).powf(-0.5));
-        let (key, value) = (heads(self.key.forward(x.clone())), heads(self.value.forward(x)));
-        let weights = softmax(query.matmul(key.transpose()) + mask.clone(), 3);
-        let mixed = noise.dropout(weights, self.dropout).matmul(value);
-        self.output.forward(mixed.swap_dims(1, 2).reshape([batch, length, hidden]))
+    /// `x` `[batch, length, hidden]`; shaped like it.
+    fn forward(&self, x: Tensor<3>, causal: &Causal, noise: &mut Noise) -> Tensor<3> {
+        let inputs = [&self.query, &self.key, &self.value].map(|linear| linear.forward(x.clone()));
+        self.output.forward(attention(inputs, self.num_heads, causal, self.dropout, noise))
     }
-}
-
-/// What to add to attention scores so that no position sees a later one or `padding`, `[batch, 1, length, length]`.
-///
-/// `histories` `[batch, length]`. Every position sees itself, so that no row of the softmax is empty.
-pub(crate) fn causal_mask(histories: &Tensor<2, Int>, padding: usize) -> Tensor<4> {
-    let [batch, length] = histories.dims();
-    let (device, square) = (histories.device(), [length, length]);
-    let later: Tensor<2, Bool> = Tensor::<2, Int>::ones(square, &device).triu(1).bool();
-    let other: Tensor<2, Bool> = Tensor::<2, Int>::eye(length, &device).equal_elem(0);
-    let full = [batch, 1, length, length];
-    let padding = histories.clone().equal_elem(padding as i64).reshape([batch, 1, 1, length]).expand(full);
-    let hidden = padding.bool_and(other.reshape([1, 1, length, length]).expand(full));
-    let hidden = hidden.bool_or(later.reshape([1, 1, length, length]).expand(full));
-    hidden.float() * -1e9
 }

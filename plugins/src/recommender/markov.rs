@@ -68,7 +68,8 @@ impl Chain {
             return self.popularity.clone();
         };
         let seen: f32 = after.values().sum();
-        let mut scores: Vec<f32> = self.popularity.iter().map(|p| self.smoothing * p / (seen + self.smoothing)).collect();
+        let mut scores: Vec<f32> =
+            self.popularity.iter().map(|p| self.smoothing * p / (seen + self.smoothing)).collect();
         after.iter().for_each(|(next, count)| scores[*next as usize] += count / (seen + self.smoothing));
         scores
     }

@@ -24,7 +24,9 @@ impl Recommender for Oracle {
     fn fit(&self, train: &Train, _cx: &Context) -> Result<Box<dyn Scorer>> {
         let truth = train.truth.clone();
         let fix = "a generated dataset such as `world`";
-        truth.map(|truth| Box::new(Rule(truth)) as _).ok_or_else(|| Error::new("the dataset has no known truth").fix(fix))
+        truth
+            .map(|truth| Box::new(Rule(truth)) as _)
+            .ok_or_else(|| Error::new("the dataset has no known truth").fix(fix))
     }
 
     fn load(&self, _folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {

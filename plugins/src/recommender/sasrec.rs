@@ -1,12 +1,13 @@
 //! Self-attention over the sequence of items; how it is trained is the framework's business.
 
-use crate::nn::linear::{embedding, layer_norm};
-use crate::nn::transformer::{Block, BlockSettings, causal_mask};
+use crate::nn::linear::{LayerNorm, embedding};
+use crate::nn::transformer::{Block, BlockSettings};
 use burn::module::Module;
-use burn::nn::{Embedding, LayerNorm};
+use burn::nn::Embedding;
 use burn::tensor::{Device, Int, Tensor};
 use framework::context::Context;
 use framework::error::Result;
+use framework::fused::Causal;
 use framework::noise::Noise;
 use framework::plugin::{Pick, defaults};
 use framework::protocol::Train;
@@ -74,7 +75,7 @@ impl SasRec {
             items: embedding(num_items + 1, hidden_size, device),
             positions: embedding(self.max_seq_length, hidden_size, device),
             blocks: (0..self.num_layers).map(|_| Block::new(&block, device)).collect(),
-            norm: layer_norm(hidden_size, device),
+            norm: LayerNorm::new(hidden_size, device),
             dropout,
         }
     }
@@ -100,13 +101,13 @@ impl SequenceModel for Network {
     fn states(&self, histories: Tensor<2, Int>, noise: &mut Noise) -> Tensor<3> {
         let [_, length] = histories.dims();
         let [rows, hidden] = self.items.weight.dims();
-        let mask = causal_mask(&histories, rows - 1);
+        let causal = Causal::new(&histories, rows - 1);
         let last = self.max_seq_length();
         let positions = self.positions.weight.val().slice([last - length..last]);
         // The authors' code scales the items' embeddings so that positions do not drown them.
         let items = self.items.forward(histories) * (hidden as f64).sqrt();
         let x = noise.dropout(items + positions.unsqueeze(), self.dropout);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &mask, noise));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &causal, noise));
         self.norm.forward(x)
     }
 

@@ -1,0 +1,85 @@
+//! Operations with a hand-written gradient, for tensors in main memory: the only file that knows burn's graph.
+
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::{Tensor, TensorData};
+use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind};
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether `tensor` is part of a graph on the CPU, so that a hand-written gradient can and should be used.
+pub fn applies<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.is_autodiff() && crate::host::holds(&tensor.device())
+}
+
+/// A tensor without a graph, read where it lies.
+#[derive(Clone)]
+pub struct Values(<Flex as burn::backend::BackendTypes>::FloatTensorPrimitive);
+
+impl Values {
+    /// The values of `tensor`, of any shape.
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+        let primitive = tensor.without_autodiff().try_into_primitive::<Flex>();
+        Self(primitive.expect("`applies` was asked first").to_contiguous())
+    }
+}
+
+impl std::ops::Deref for Values {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        self.0.as_slice().expect("it was made contiguous, and parameters are f32")
+    }
+}
+
+/// The tensor of `values` in the graph of its `inputs`, any shape each, flattened.
+///
+/// `backward` gets the gradient of the result, flat, and gives the gradient of each input, flat.
+pub fn node<const N: usize, const D: usize>(
+    inputs: [Tensor<1>; N],
+    values: Vec<f32>,
+    shape: [usize; D],
+    backward: impl Fn(&[f32]) -> [Vec<f32>; N] + Send + Sync + 'static,
+) -> Tensor<D> {
+    let inputs = inputs.map(|input| {
+        input.try_into_primitive::<Autodiff<Flex>>().expect("`applies` was asked first, and checkpointing is off")
+    });
+    let output = Tensor::<D>::from_data(TensorData::new(values, shape), &burn::tensor::Device::flex());
+    let output = output.try_into_primitive::<Flex>().expect("it was just made there");
+    let prepared = Written
+        .prepare::<burn_autodiff::checkpoint::strategy::NoCheckpointing>(inputs.each_ref().map(|input| input.node()));
+    let output = match prepared.compute_bound().stateful() {
+        OpsKind::Tracked(node) => node.finish(Rule(Arc::new(backward)), output),
+        OpsKind::UnTracked(node) => node.finish(output),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(output)
+}
+
+#[derive(Debug)]
+struct Written;
+
+#[derive(Clone)]
+struct Rule<const N: usize>(Arc<dyn Fn(&[f32]) -> [Vec<f32>; N] + Send + Sync>);
+
+impl<const N: usize> fmt::Debug for Rule<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rule")
+    }
+}
+
+impl<const N: usize> Backward<Flex, N> for Written {
+    type State = Rule<N>;
+
+    fn backward(self, ops: Ops<Rule<N>, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let inputs = (ops.state.0)(gradient.as_slice().expect("it was made contiguous, and parameters are f32"));
+        for (parent, values) in ops.parents.iter().zip(inputs) {
+            if let Some(parent) = parent {
+                let shape = [values.len()];
+                let gradient = Tensor::<1>::from_data(TensorData::new(values, shape), &burn::tensor::Device::flex());
+                let gradient = gradient.try_into_primitive::<Flex>().expect("it was just made there");
+                gradients.register::<Flex>(parent.id, gradient);
+            }
+        }
+    }
+}
