@@ -170,7 +170,7 @@ fn extend(path: &Path, layers: &mut Vec<Layer>, above: &mut Vec<PathBuf>) -> std
     let text = std::fs::read_to_string(path).explain("reading the spec", path.display()).map_err(|e| e.fix(fix))?;
     let mut layer = file_layer(&path.display().to_string(), text)?;
     let extends = layer.values.remove("extends");
-    let files: Vec<PathBuf> = match extends.map(|value| value.deserialize::<Vec<PathBuf>>()) {
+    let files: Vec<PathBuf> = match extends.map(|value| value.deserialize::<Vec<PathBuf>>().map_err(|_| ())) {
         None => Vec::new(),
         Some(Ok(files)) => files,
         Some(Err(_)) => {

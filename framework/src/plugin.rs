@@ -235,8 +235,11 @@ pub struct Plugin<R: ?Sized + 'static> {
     /// Its source file.
     pub file: &'static str,
     /// Reads the settings.
-    pub read: fn(&Table, &mut Reader) -> Option<(Arc<R>, Table)>,
+    pub read: Read<R>,
 }
+
+/// From a table to the plugin and the table with every default written out.
+pub type Read<R> = fn(&Table, &mut Reader) -> Option<(Arc<R>, Table)>;
 
 /// A slot in an experiment that exactly one plugin fills.
 pub trait Role: Send + Sync + fmt::Debug + 'static {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 const PART: usize = 1 << 14;
 
 /// `x`, of any shape, with `mask` on it.
-pub fn masked<const D: usize>(x: Tensor<D>, mask: Mask) -> Tensor<D> {
+pub(crate) fn masked<const D: usize>(x: Tensor<D>, mask: Mask) -> Tensor<D> {
     let shape = x.dims();
     let len = shape.iter().product();
     if gradient::applies(&x) {

@@ -9,17 +9,17 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Whether `tensor` is part of a graph on the CPU, so that a hand-written gradient can and should be used.
-pub fn applies<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(super) fn applies<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.is_autodiff() && crate::host::holds(&tensor.device())
 }
 
 /// A tensor without a graph, read where it lies.
 #[derive(Clone)]
-pub struct Values(<Flex as burn::backend::BackendTypes>::FloatTensorPrimitive);
+pub(super) struct Values(<Flex as burn::backend::BackendTypes>::FloatTensorPrimitive);
 
 impl Values {
     /// The values of `tensor`, of any shape.
-    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+    pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
         let primitive = tensor.without_autodiff().try_into_primitive::<Flex>();
         Self(primitive.expect("`applies` was asked first").to_contiguous())
     }
@@ -35,7 +35,7 @@ impl std::ops::Deref for Values {
 /// The tensor of `values` in the graph of its `inputs`, any shape each, flattened.
 ///
 /// `backward` gets the gradient of the result, flat, and gives the gradient of each input, flat.
-pub fn node<const N: usize, const D: usize>(
+pub(super) fn node<const N: usize, const D: usize>(
     inputs: [Tensor<1>; N],
     values: Vec<f32>,
     shape: [usize; D],
@@ -58,8 +58,11 @@ pub fn node<const N: usize, const D: usize>(
 #[derive(Debug)]
 struct Written;
 
+/// From the gradient of a result to those of its inputs.
+type Derivative<const N: usize> = dyn Fn(&[f32]) -> [Vec<f32>; N] + Send + Sync;
+
 #[derive(Clone)]
-struct Rule<const N: usize>(Arc<dyn Fn(&[f32]) -> [Vec<f32>; N] + Send + Sync>);
+struct Rule<const N: usize>(Arc<Derivative<N>>);
 
 impl<const N: usize> fmt::Debug for Rule<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,7 +31,7 @@ const LANES: usize = 32;
 
 /// The sum of `value` over `values`.
 #[inline(always)]
-pub fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
@@ -44,7 +44,7 @@ pub fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
 
 /// The dot product of `a` and `b`.
 #[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const WIDTH: usize = 16;
     let mut lanes = [0.0f32; WIDTH];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<WIDTH>(), b.as_chunks::<WIDTH>());
@@ -58,7 +58,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Turns `row` into `scale * softmax(row)`; gives its maximum and the sum of `exp(x - max)`.
 #[inline(always)]
-pub fn softmax(row: &mut [f32], scale: f32) -> (f32, f32) {
+pub(super) fn softmax(row: &mut [f32], scale: f32) -> (f32, f32) {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = row.as_chunks::<LANES>();
     for block in blocks {
@@ -86,7 +86,7 @@ pub fn softmax(row: &mut [f32], scale: f32) -> (f32, f32) {
 
 /// `e^x` for `x <= 0` to 3e-7 relative: `2^n * p(r)` with `x = n ln 2 + r` (Cody and Waite, 1980).
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the integer in the low bits of the mantissa.
     let x = if x > -87.0 { x } else { -87.0 };
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -104,7 +104,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// A view of a matrix: element `(i, j)` is `values[i * rows + j * columns]`.
 #[derive(Clone, Copy)]
-pub struct Strided<'a> {
+pub(super) struct Strided<'a> {
     /// The values.
     pub values: &'a [f32],
     /// The distance between rows.
@@ -114,14 +114,14 @@ pub struct Strided<'a> {
 }
 
 /// Rows of a result that are kept in registers at a time, and what its columns are a multiple of.
-pub const TILE: (usize, usize) = (4, 32);
+pub(super) const TILE: (usize, usize) = (4, 32);
 
 /// `c[i, j] = sum over k of a[i, k] * b[k, j]`, a tile at a time.
 ///
 /// `b` and `c` are dense and `width` columns wide; `width` and the rows of `c` are whole tiles. For four rows from `i`,
 /// `extent(i)` gives the range of `k` outside of which their `a` is zero, and the columns of `c` that are wanted.
 #[inline(always)]
-pub fn multiply<S: Simd>(
+pub(super) fn multiply<S: Simd>(
     simd: S,
     a: Strided,
     b: &[f32],

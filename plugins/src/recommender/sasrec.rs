@@ -103,7 +103,7 @@ impl SequenceModel for Network {
         let [rows, hidden] = self.items.weight.dims();
         let causal = Causal::new(&histories, rows - 1);
         let last = self.max_seq_length();
-        let positions = self.positions.weight.val().slice([last - length..last]);
+        let positions = self.positions.weight.val().narrow(0, last - length, length);
         // The authors' code scales the items' embeddings so that positions do not drown them.
         let items = self.items.forward(histories) * (hidden as f64).sqrt();
         let x = noise.dropout(items + positions.unsqueeze(), self.dropout);
@@ -113,7 +113,7 @@ impl SequenceModel for Network {
 
     fn item_embeddings(&self) -> Tensor<2> {
         let [rows, _] = self.items.weight.dims();
-        self.items.weight.val().slice([0..rows - 1])
+        self.items.weight.val().narrow(0, 0, rows - 1)
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
         let last = |items: &[i64]| {
             let histories = Tensor::<1, Int>::from_ints(items, &device).unsqueeze();
             let states = network.states(histories, &mut Noise::none()).reshape([items.len(), 64]);
-            states.slice([items.len() - 1..items.len()]).into_data().try_to_vec::<f32>().expect("floats")
+            states.narrow(0, items.len() - 1, 1).into_data().try_to_vec::<f32>().expect("floats")
         };
         for (a, b) in last(&[1, 2, 3]).iter().zip(last(&[9, 9, 1, 2, 3])) {
             assert!((a - b).abs() < 1e-5);
