@@ -1,4 +1,6 @@
-//! `ablate bench`: how long the framework's own work takes on this machine. Training is timed against a peer elsewhere.
+//! `ablate bench`: how long the framework's own work takes on this machine, and a training step beside a peer's.
+
+mod training;
 
 use crate::ablation::Plan;
 use crate::context::Context;
@@ -11,6 +13,8 @@ use crate::store::Store;
 use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
+
+pub use training::training;
 
 /// Times what every command on `source` starts with: reading and checking the spec, then loading and splitting its data.
 pub fn spec(source: &Source, cache: &Path) -> Result<()> {

@@ -115,13 +115,19 @@ enum Command {
         #[arg(long)]
         from: Option<PathBuf>,
     },
-    /// Times reading a spec and loading and splitting its data; with --runs, listing a store of so many runs.
+    /// Times reading a spec and loading and splitting its data.
     Bench {
         #[command(flatten)]
         spec: SpecArgument,
-        /// Lists a generated store of so many runs instead.
+        /// Instead: lists a generated store of so many runs.
         #[arg(long)]
         runs: Option<usize>,
+        /// Instead: a training step of the spec's recommender with each of these losses, on generated data.
+        #[arg(long)]
+        loss: Vec<String>,
+        /// A command that times its own step in turns with ours: it gets a loss and a number of steps.
+        #[arg(long, requires = "loss")]
+        peer: Option<String>,
     },
     /// Writes the book's reference pages.
     Docs {
@@ -183,7 +189,13 @@ impl Cli {
             Command::Diff { a, b } => self.diff(a, b)?,
             Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
             Command::Bench { runs: Some(runs), .. } => bench::list(*runs)?,
-            Command::Bench { spec, runs: None } => bench::spec(&spec.source(built_in), &self.cache()?)?,
+            Command::Bench { spec, loss, peer, .. } if !loss.is_empty() => {
+                let losses: Vec<&str> = loss.iter().map(String::as_str).collect();
+                let peer: Vec<String> =
+                    peer.iter().flat_map(|peer| peer.split_whitespace()).map(String::from).collect();
+                bench::training(spec.load(built_in)?.spec.recommender.name(), &losses, &peer)?;
+            }
+            Command::Bench { spec, .. } => bench::spec(&spec.source(built_in), &self.cache()?)?,
             Command::Docs { folder, check } => docs::write(folder, *check)?,
         }
         Ok(ExitCode::SUCCESS)

@@ -1,8 +1,8 @@
 """One SASRec training step in PyTorch, as the yardstick of `ablate bench sasrec`: prints milliseconds per step.
 
 The same network, batch and loss as the `sasrec` plugin trains, written as PyTorch users would for speed: fused QKV,
-no padding mask for full sequences, fused Adam. Usage: sasrec.py LOSS STEPS ATTENTION, where LOSS is bce or
-cross_entropy and ATTENTION is sdpa or mha.
+no padding mask for full sequences, fused Adam. Usage: sasrec.py ATTENTION LOSS STEPS, where ATTENTION is sdpa or mha
+(the faster of the two depends on the machine) and LOSS is bce or cross_entropy.
 """
 
 import sys
@@ -83,9 +83,9 @@ def cross_entropy(model, states, targets):
 
 
 def main():
-    loss, steps = {"bce": bce, "cross_entropy": cross_entropy}[sys.argv[1]], int(sys.argv[2])
+    loss, steps = {"bce": bce, "cross_entropy": cross_entropy}[sys.argv[2]], int(sys.argv[3])
     torch.manual_seed(1)
-    model = SasRec({"sdpa": Attention, "mha": MultiheadAttention}[sys.argv[3]])
+    model = SasRec({"sdpa": Attention, "mha": MultiheadAttention}[sys.argv[1]])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     sequences = torch.randint(0, ITEMS, (steps + 5, BATCH, LENGTH + 1))
     for step, sequence in enumerate(sequences):
