@@ -154,7 +154,13 @@ pub fn main(built_in: BuiltIn) -> ExitCode {
     crate::allocator::keep_large_blocks();
     let cli = Cli::parse();
     // A panic is reported where it is caught, in one message; its backtrace goes to the log.
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panic")));
+    std::panic::set_hook(Box::new(|panic| {
+        // `ablate list | head` closes our output early: that is no mistake.
+        if panic.to_string().contains("failed printing to stdout") {
+            std::process::exit(0);
+        }
+        tracing::error!(%panic, "panic");
+    }));
     let handler = ctrlc::set_handler(|| {
         if context::is_interrupted() {
             std::process::exit(130);

@@ -8,9 +8,9 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use std::fmt;
 use std::sync::Arc;
 
-/// Whether `tensor` is part of a graph on the CPU, so that a hand-written gradient can and should be used.
+/// Whether `tensor` lies in main memory, where loops of our own are faster than burn's operations.
 pub(super) fn applies<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.is_autodiff() && crate::host::holds(&tensor.device())
+    crate::host::holds(&tensor.device())
 }
 
 /// A tensor without a graph, read where it lies.
@@ -32,7 +32,7 @@ impl std::ops::Deref for Values {
     }
 }
 
-/// The tensor of `values` in the graph of its `inputs`, any shape each, flattened.
+/// The tensor of `values`; where its `inputs`, any shape each, flattened, are in a graph, so is it.
 ///
 /// `backward` gets the gradient of the result, flat, and gives the gradient of each input, flat.
 pub(super) fn node<const N: usize, const D: usize>(
@@ -41,10 +41,13 @@ pub(super) fn node<const N: usize, const D: usize>(
     shape: [usize; D],
     backward: impl Fn(&[f32]) -> [Vec<f32>; N] + Send + Sync + 'static,
 ) -> Tensor<D> {
+    let output = Tensor::<D>::from_data(TensorData::new(values, shape), &burn::tensor::Device::flex());
+    if !inputs.iter().any(Tensor::is_autodiff) {
+        return output;
+    }
     let inputs = inputs.map(|input| {
         input.try_into_primitive::<Autodiff<Flex>>().expect("`applies` was asked first, and checkpointing is off")
     });
-    let output = Tensor::<D>::from_data(TensorData::new(values, shape), &burn::tensor::Device::flex());
     let output = output.try_into_primitive::<Flex>().expect("it was just made there");
     let prepared = Written
         .prepare::<burn_autodiff::checkpoint::strategy::NoCheckpointing>(inputs.each_ref().map(|input| input.node()));

@@ -22,7 +22,7 @@ pub fn cross_entropy(states: Tensor<2>, items: Tensor<2>, targets: Tensor<1, Int
         return log_p.gather(1, targets.unsqueeze_dim(1)).mean().neg();
     }
     let targets: Vec<usize> = targets.into_data().iter::<i64>().map(|target| target as usize).collect();
-    let (rows, columns) = (states.clone().inner(), items.clone().inner());
+    let (rows, columns) = (states.clone().without_autodiff(), items.clone().without_autodiff());
     let across = columns.clone().transpose();
     let (mut value, mut d_states, mut d_items) = (0.0, Vec::new(), Tensor::zeros_like(&columns));
     for (block, wanted) in targets.chunks(BLOCK).enumerate() {
