@@ -214,13 +214,4 @@ mod tests {
         SasRec::read(&toml::Value::Table(table), &mut reader);
         assert_eq!(reader.problems[0].path, ["num_heads"]);
     }
-
-    #[test]
-    fn a_diverged_run_says_so() {
-        let (cx, _folder) = context();
-        let model = sasrec("training = { learning_rate = 1.0, max_epochs = 50 }\ndropout = 0.0\nnorm_first = false");
-        if let Err(error) = model.fit(&cycle(12, 20, 9), &cx) {
-            assert!(error.to_string().contains("learning_rate"), "{error}");
-        }
-    }
 }
