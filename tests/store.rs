@@ -53,7 +53,7 @@ fn killed_again_and_again_a_run_ends_as_if_it_never_was() {
 #[test]
 fn a_stop_by_the_user_is_clean_and_says_how_to_go_on() {
     let program = Program::new();
-    let spec = program.file("long.toml", &SMALL.replace("max_epochs = 4", "max_epochs = 500\npatience = 500"));
+    let spec = program.file("long.toml", &SMALL.replace("max_epochs = 4", "max_epochs = 50000\npatience = 50000"));
     let child =
         program.command(&["run", &spec]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
     std::thread::sleep(Duration::from_millis(1500));
