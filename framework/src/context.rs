@@ -44,6 +44,8 @@ pub struct Context {
     pub work: PathBuf,
     /// Where fetched data lies.
     pub cache: PathBuf,
+    /// Where texts that language models wrote are kept, for all runs of a store.
+    pub generations: PathBuf,
     /// Training examples per evaluation or scoring batch.
     pub batch_size: usize,
     progress: Progress,
@@ -53,7 +55,14 @@ pub struct Context {
 impl Context {
     /// Surroundings on `device` with `seed`, unfinished work in `work`, fetched data in `cache`.
     pub fn new(device: Device, seed: u64, work: PathBuf, cache: PathBuf, progress: Progress) -> Self {
-        Self { device, seed, work, cache, batch_size: 256, progress, epochs: Mutex::default() }
+        let generations = work.join("generations");
+        Self { device, seed, work, cache, generations, batch_size: 256, progress, epochs: Mutex::default() }
+    }
+
+    /// The same with texts of language models in `folder`.
+    #[must_use]
+    pub fn with_generations(self, folder: PathBuf) -> Self {
+        Self { generations: folder, ..self }
     }
 
     /// Random numbers of the run's seed for one purpose.

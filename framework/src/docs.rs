@@ -6,7 +6,7 @@ use crate::metrics;
 use crate::plugin::{Field, Role};
 use crate::problem::range_in_words;
 use crate::protocol::Protocol;
-use crate::roles::{Dataset, Evaluator, Loss, Recommender};
+use crate::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Recommender};
 use crate::spec::Spec;
 use std::fmt::Write;
 use std::path::Path;
@@ -18,6 +18,8 @@ pub fn pages() -> Vec<(String, String)> {
     pages.push(role::<dyn Recommender>("What ranks the items for a user."));
     pages.push(role::<dyn Loss>("What a sequence model is trained against."));
     pages.push(role::<dyn Evaluator>("What the ranks of the test targets are turned into."));
+    pages.push(role::<dyn LanguageModel>("What writes texts and judges answers."));
+    pages.push(role::<dyn Aggregator>("What turns a user's history into a text about their preferences."));
     pages
 }
 

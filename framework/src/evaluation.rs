@@ -29,6 +29,16 @@ pub struct Scores {
     pub overall: Vec<(String, f64)>,
 }
 
+impl Scores {
+    /// With `suffix` after every metric's name.
+    #[must_use]
+    pub fn named(mut self, suffix: &str) -> Self {
+        self.per_user.iter_mut().for_each(|(name, _)| *name += suffix);
+        self.overall.iter_mut().for_each(|(name, _)| *name += suffix);
+        self
+    }
+}
+
 /// Ranks every case's target among all `num_items` items; lists are `depth` deep.
 pub fn rank(scorer: &dyn Scorer, cases: &Cases, num_items: usize, depth: usize, cx: &Context) -> Result<Outcomes> {
     let mut outcomes = Outcomes { users: cases.users.clone(), num_items, ..Outcomes::default() };
@@ -60,13 +70,18 @@ pub fn rank(scorer: &dyn Scorer, cases: &Cases, num_items: usize, depth: usize, 
 
 /// `[cases, items]`: the items that the ranking leaves out. A target is never left out, even if seen before.
 fn masked(cases: &Cases, batch: &[usize], num_items: usize, device: &Device) -> Option<Tensor<2, Bool>> {
-    if !cases.mask_seen {
+    let sampled = !cases.candidates.is_empty();
+    if !cases.mask_seen && !sampled {
         return None;
     }
-    let mut mask = vec![false; batch.len() * num_items];
+    let mut mask = vec![sampled; batch.len() * num_items];
     for (row, case) in batch.iter().enumerate() {
-        cases.histories[*case].iter().for_each(|item| mask[row * num_items + *item as usize] = true);
-        mask[row * num_items + cases.targets[*case] as usize] = false;
+        let row = &mut mask[row * num_items..][..num_items];
+        match cases.candidates.get(*case) {
+            Some(candidates) => candidates.iter().for_each(|item| row[*item as usize] = false),
+            None => cases.histories[*case].iter().for_each(|item| row[*item as usize] = true),
+        }
+        row[cases.targets[*case] as usize] = false;
     }
     Some(Tensor::from_data(TensorData::new(mask, [batch.len(), num_items]), device))
 }

@@ -1,6 +1,7 @@
 //! What every experiment has in common; it names no plugin.
 
 pub use inventory;
+pub use pulp;
 pub use toml;
 
 pub mod ablation;
@@ -18,7 +19,9 @@ pub mod error;
 pub mod evaluation;
 pub mod fetch;
 pub mod fused;
+pub mod generations;
 pub mod host;
+pub mod language;
 pub mod load;
 pub mod log;
 pub mod metrics;

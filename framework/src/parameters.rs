@@ -43,6 +43,11 @@ pub fn replace<M: Module>(model: M, replace: impl FnMut(&str, &[usize], Tensor<1
     model.map(&mut Writer { path: Vec::new(), replace })
 }
 
+/// Says of every parameter, by its path, whether training changes it.
+pub fn require_gradients<M: Module>(model: M, trains: impl Fn(&str) -> bool) -> M {
+    model.map(&mut Switch { path: Vec::new(), trains })
+}
+
 /// Draws every matrix anew: normal with mean 0 and variance 2 / (rows + columns) (Glorot and Bengio, AISTATS 2010).
 ///
 /// Vectors keep what the layers set: zero for biases, one for the scales of norms. burn would draw from one generator
@@ -132,5 +137,23 @@ impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ModuleMapper for Writer<F
         let flat = values.reshape([shape.iter().product::<usize>()]);
         let values = (self.replace)(&self.path.join("."), &shape, flat).reshape(shape);
         Param::from_mapped_value(id, values, mapper)
+    }
+}
+
+struct Switch<F> {
+    path: Vec<String>,
+    trains: F,
+}
+
+impl<F: Fn(&str) -> bool> ModuleMapper for Switch<F> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trains = (self.trains)(&self.path.join("."));
+        param.set_require_grad(trains)
     }
 }

@@ -131,6 +131,22 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
+/// A part that may be left out: `false` in TOML.
+impl<T: Setting> Setting for Option<T> {
+    fn kind() -> String {
+        format!("{}, or false for none", T::kind())
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        match value {
+            Value::Boolean(false) => Some(None),
+            value => T::read(value, reader).map(Some),
+        }
+    }
+    fn write(&self) -> Value {
+        self.as_ref().map_or(Value::Boolean(false), T::write)
+    }
+}
+
 /// A named choice: an enum whose values are words in TOML.
 #[macro_export]
 macro_rules! choice {

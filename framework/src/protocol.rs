@@ -6,9 +6,12 @@ use crate::corpus::{Corpus, Items};
 use crate::error::{Error, Result};
 use crate::evaluation;
 use crate::metrics::Metric;
+use crate::plugin::defaults;
+use crate::rng::Rng;
 use crate::roles::{Query, Scorer};
 use crate::truth::Truth;
 use crate::{choice, settings};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 choice! {
@@ -16,6 +19,21 @@ choice! {
     pub enum SplitRule {
         /// Each user's last interaction is the test target, the one before it the validation target.
         LeaveOneOut = "leave_one_out",
+    }
+}
+
+settings! {
+    /// Which items are ranked for a case, the same for every model and seed.
+    pub struct Candidates {
+        /// Items besides the target, drawn uniformly from those that the user never interacted with; 0 ranks the whole
+        /// catalogue. Metrics then carry the number of candidates in their name: `hr@1|c21`.
+        #[range(0..=1_000_000)]
+        pub negatives: usize = 0,
+        /// Validation cases and test cases that are evaluated at most, the same users' in both; 0 evaluates all.
+        #[range(0..=100_000_000)]
+        pub cases: usize = 0,
+        /// What cases and negatives are drawn with.
+        pub seed: u64 = 1,
     }
 }
 
@@ -32,6 +50,18 @@ settings! {
         pub max_history: usize = 50,
         /// Whether items of the history are left out of the ranking.
         pub mask_seen: bool = true,
+        /// Which items are ranked, for which users.
+        pub candidates: Candidates = defaults(),
+    }
+}
+
+impl Protocol {
+    /// What follows a metric's name, so that metrics over few candidates are never taken for those of the catalogue.
+    pub fn metric_suffix(&self) -> String {
+        match self.candidates.negatives {
+            0 => String::new(),
+            negatives => format!("|c{}", negatives + 1),
+        }
     }
 }
 
@@ -72,6 +102,8 @@ pub struct Cases {
     pub max_history: usize,
     /// Whether the ranking leaves out the history.
     pub mask_seen: bool,
+    /// The items ranked in each case, in random order, the target among them; empty when all are.
+    pub candidates: Vec<Vec<u32>>,
 }
 
 impl Cases {
@@ -88,7 +120,19 @@ impl Cases {
     /// What a recommender is asked in case `n`.
     pub fn query(&self, n: usize) -> Query<'_> {
         let history = &self.histories[n];
-        Query { user: self.users[n], history: &history[history.len().saturating_sub(self.max_history)..] }
+        Query {
+            user: self.users[n],
+            history: &history[history.len().saturating_sub(self.max_history)..],
+            candidates: self.candidates.get(n).map(Vec::as_slice),
+        }
+    }
+
+    /// Keeps only the cases of these users, which are in order.
+    fn keep(&mut self, users: &[u32]) {
+        let kept: Vec<usize> = (0..self.len()).filter(|n| users.binary_search(&self.users[*n]).is_ok()).collect();
+        self.users = kept.iter().map(|n| self.users[*n]).collect();
+        self.targets = kept.iter().map(|n| self.targets[*n]).collect();
+        self.histories = kept.iter().map(|n| std::mem::take(&mut self.histories[*n])).collect();
     }
 }
 
@@ -169,6 +213,8 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     if test.is_empty() {
         return Err(Error::new("no user has the 3 interactions that leave-one-out needs").at("protocol.split"));
     }
+    let num_items = kept.items.len();
+    choose(&protocol.candidates, &mut validation, &mut test, num_items)?;
     let statistics = Statistics {
         users: kept.users.len(),
         items: kept.items.len(),
@@ -185,6 +231,49 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         selects_by,
     };
     Ok(Split { train, test: Sealed { cases: test }, statistics })
+}
+
+/// Draws the cases that are evaluated and what is ranked in each. `test` still has whole histories.
+fn choose(settings: &Candidates, validation: &mut Cases, test: &mut Cases, num_items: usize) -> Result<()> {
+    let rng = Rng::new(settings.seed, "candidates");
+    if settings.cases > 0 && settings.cases < test.len() {
+        let mut users = test.users.clone();
+        rng.fork(0).shuffle(&mut users);
+        users.truncate(settings.cases);
+        users.sort_unstable();
+        validation.keep(&users);
+        test.keep(&users);
+    }
+    if settings.negatives == 0 {
+        return Ok(());
+    }
+    for n in 0..test.len() {
+        // A user's history before the test target and the target are all interactions there are.
+        let seen: HashSet<u32> = test.histories[n].iter().copied().chain([test.targets[n]]).collect();
+        if seen.len() + settings.negatives > num_items {
+            return Err(Error::new(format!(
+                "user {} knows {} of {num_items} items, too many for {} negatives",
+                test.users[n],
+                seen.len(),
+                settings.negatives
+            ))
+            .at("protocol.candidates.negatives")
+            .fix("fewer negatives"));
+        }
+        for (part, cases) in [&mut *validation, &mut *test].into_iter().enumerate() {
+            let mut rng = rng.fork(1 + part as u64).fork(u64::from(cases.users[n]));
+            let mut drawn = vec![cases.targets[n]];
+            while drawn.len() <= settings.negatives {
+                let item = rng.below(num_items) as u32;
+                if !seen.contains(&item) && !drawn.contains(&item) {
+                    drawn.push(item);
+                }
+            }
+            rng.shuffle(&mut drawn);
+            cases.candidates.push(drawn);
+        }
+    }
+    Ok(())
 }
 
 /// What the k-core leaves: old indices of users and items in order, and the rows of the interactions.

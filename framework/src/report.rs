@@ -51,7 +51,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let Some(first) = plans.first() else {
         return Err(crate::error::Error::new("the spec has no runs"));
     };
-    let metric = first.spec.evaluator.selects_by().to_string();
+    let metric = format!("{}{}", first.spec.evaluator.selects_by(), first.spec.protocol.metric_suffix());
     let mut rows: Vec<Row> = Vec::new();
     for plan in plans {
         if rows.last().is_none_or(|row| row.variant != plan.variant) {

@@ -1,16 +1,19 @@
 //! The roles of an experiment: one trait each. A plugin is a value that implements one of them.
 
 use crate::context::Context;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Items};
 use crate::error::Result;
 use crate::evaluation::{Outcomes, Scores};
 use crate::fetch::Archive;
+use crate::language::Model;
 use crate::metrics::Metric;
 use crate::protocol::Train;
 use crate::role;
 use burn::tensor::{Int, Tensor};
+use serde_json::Value;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where interactions and items come from.
 pub trait Dataset: Send + Sync + Debug {
@@ -37,6 +40,10 @@ pub trait Recommender: Send + Sync + Debug {
     fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>>;
     /// Reads back what `Scorer::save` wrote to `folder`.
     fn load(&self, folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>>;
+    /// What decides its scores besides its settings: hashes of the files it reads. Part of the cache key.
+    fn inputs(&self, _cache: &Path) -> Result<Value> {
+        Ok(Value::Null)
+    }
     /// Whether it ranks by the dataset's own truth.
     fn needs_truth(&self) -> bool {
         false
@@ -51,6 +58,8 @@ pub struct Query<'a> {
     pub user: u32,
     /// Item indices, oldest first, at most the protocol's `max_history`.
     pub history: &'a [u32],
+    /// The only items whose scores count, or `None` when all do.
+    pub candidates: Option<&'a [u32]>,
 }
 
 /// A fitted recommender.
@@ -89,3 +98,29 @@ pub trait Evaluator: Send + Sync + Debug {
     fn selects_by(&self) -> Metric;
 }
 role!(dyn Evaluator, "evaluator");
+
+/// What writes texts and judges answers.
+pub trait LanguageModel: Send + Sync + Debug {
+    /// Opens it; `texts` are the experiment's own, for a model that is made from them.
+    fn open(&self, texts: &[String], cx: &Context) -> Result<Arc<dyn Model>>;
+    /// What decides its answers besides its settings: hashes of the files it reads. Part of the cache key.
+    fn inputs(&self, _cache: &Path) -> Result<Value> {
+        Ok(Value::Null)
+    }
+    /// Whether it can be trained and asked for likelihoods here, not only for texts.
+    fn is_trainable(&self) -> bool {
+        false
+    }
+}
+role!(dyn LanguageModel, "language_model");
+
+/// Turns a user's history into a text about their preferences.
+pub trait Aggregator: Send + Sync + Debug {
+    /// A text for each history, oldest item first, in order.
+    fn aggregate(&self, histories: &[&[u32]], items: &Items, cx: &Context) -> Result<Vec<String>>;
+    /// What decides its answers besides its settings: hashes of the files it reads. Part of the cache key.
+    fn inputs(&self, _cache: &Path) -> Result<Value> {
+        Ok(Value::Null)
+    }
+}
+role!(dyn Aggregator, "aggregator");

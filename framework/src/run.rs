@@ -47,8 +47,10 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let files = spec.dataset.files(cache).map_err(|error| error.at("dataset"))?;
     let dataset = json!({ "plugin": spec.dataset.identity(), "files": stage::file_hashes(&files)? });
     let protocol = spec.protocol.write();
+    let inputs = spec.recommender.inputs(cache).map_err(|error| error.at("recommender"))?;
     let recommender = json!({
         "plugin": spec.recommender.identity(),
+        "inputs": inputs,
         "dataset": dataset,
         "protocol": protocol,
         "selects_by": spec.evaluator.selects_by().to_string(),
@@ -120,8 +122,11 @@ impl Runner {
         let clock = Instant::now();
         let device = device::open(&plan.spec.device)?;
         let (cache, progress) = (self.cache.clone(), self.progress.clone());
-        let context =
-            |work: &Path| Context::new(device.clone(), plan.seed, work.to_path_buf(), cache.clone(), progress.clone());
+        let generations = self.store.generations();
+        let context = |work: &Path| {
+            Context::new(device.clone(), plan.seed, work.to_path_buf(), cache.clone(), progress.clone())
+                .with_generations(generations.clone())
+        };
         let dataset = found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), |folder, work| {
             let corpus = plan.spec.dataset.load(&context(work))?;
             corpus.check()?;
@@ -225,7 +230,7 @@ fn split_key(keys: &Keys) -> String {
 fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: &Context) -> Result<Value> {
     let cases = split.test.open();
     let outcomes = evaluation::rank(scorer, cases, split.train.num_items(), plan.spec.evaluator.list_depth(), cx)?;
-    let scores = plan.spec.evaluator.evaluate(&outcomes)?;
+    let scores = plan.spec.evaluator.evaluate(&outcomes)?.named(&plan.spec.protocol.metric_suffix());
     save_scores(&outcomes, &scores, folder)?;
     let mut summary = serde_json::Map::new();
     for (name, values) in &scores.per_user {

@@ -94,6 +94,11 @@ impl Store {
         &self.root
     }
 
+    /// Where texts that language models wrote are kept.
+    pub fn generations(&self) -> PathBuf {
+        self.root.join("generations")
+    }
+
     fn create_layout(&self, format: &Path) -> Result<()> {
         for folder in FOLDERS {
             let path = self.root.join(folder);

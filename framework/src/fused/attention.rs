@@ -191,7 +191,7 @@ vectorized! {
         plan.copy(q, head, query);
         plan.copy(v, head, value);
         plan.copy_across(k, head, across);
-        multiply(simd, dense(query, columns), across, weights, rows, |i| (0..plan.width, i + 4));
+        multiply(simd, dense(query, columns), across, weights, rows, false, |i| (0..plan.width, i + 4));
         for i in 0..plan.length {
             let row = &mut weights[i * rows..][..rows];
             let first = plan.gaps[n].min(i);
@@ -207,7 +207,7 @@ vectorized! {
         weights[plan.length * rows..].fill(0.0);
         plan.drop(n * plan.heads + head, weights, kept);
         plan.keep(weights, kept);
-        multiply(simd, dense(kept, rows), value, mixed, columns, |i| (0..(i + 4).min(plan.length), columns));
+        multiply(simd, dense(kept, rows), value, mixed, columns, false, |i| (0..(i + 4).min(plan.length), columns));
         plan.store(mixed, head, output);
     }
 }
@@ -233,9 +233,9 @@ vectorized! {
         let later = |i: usize| (i..plan.length, columns);
         let earlier = |i: usize| (0..(i + 4).min(plan.length), columns);
         plan.keep(weights, kept);
-        multiply(simd, transposed(kept, rows), d_mixed, result, columns, later);
+        multiply(simd, transposed(kept, rows), d_mixed, result, columns, false, later);
         plan.store(result, head, d_v);
-        multiply(simd, dense(d_mixed, columns), across, d_weights, rows, |i| (0..plan.width, i + 4));
+        multiply(simd, dense(d_mixed, columns), across, d_weights, rows, false, |i| (0..plan.width, i + 4));
         for i in 0..plan.length {
             // With p the weights, m the mask and g the gradient of the kept weights p * m, that of the scores is
             // p * (m * g - sum(p * m * g)).
@@ -246,9 +246,9 @@ vectorized! {
                 *g = (kept * *g - p.abs() * sum) * plan.scale;
             }
         }
-        multiply(simd, dense(d_weights, rows), key, result, columns, earlier);
+        multiply(simd, dense(d_weights, rows), key, result, columns, false, earlier);
         plan.store(result, head, d_q);
-        multiply(simd, transposed(d_weights, rows), query, result, columns, later);
+        multiply(simd, transposed(d_weights, rows), query, result, columns, false, later);
         plan.store(result, head, d_k);
     }
 }

@@ -9,17 +9,23 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Whether `tensor` lies in main memory, where loops of our own are faster than burn's operations.
-pub(super) fn applies<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub fn applies<const D: usize>(tensor: &Tensor<D>) -> bool {
     crate::host::holds(&tensor.device())
+}
+
+/// Whether a gradient of `tensor` is wanted.
+pub fn is_tracked<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let primitive = tensor.is_autodiff().then(|| tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok()).flatten();
+    primitive.is_some_and(|primitive| primitive.is_tracked())
 }
 
 /// A tensor without a graph, read where it lies.
 #[derive(Clone)]
-pub(super) struct Values(<Flex as burn::backend::BackendTypes>::FloatTensorPrimitive);
+pub struct Values(<Flex as burn::backend::BackendTypes>::FloatTensorPrimitive);
 
 impl Values {
     /// The values of `tensor`, of any shape.
-    pub(super) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+    pub fn of<const D: usize>(tensor: Tensor<D>) -> Self {
         let primitive = tensor.without_autodiff().try_into_primitive::<Flex>();
         Self(primitive.expect("`applies` was asked first").to_contiguous())
     }
@@ -35,7 +41,7 @@ impl std::ops::Deref for Values {
 /// The tensor of `values`; where its `inputs`, any shape each, flattened, are in a graph, so is it.
 ///
 /// `backward` gets the gradient of the result, flat, and gives the gradient of each input, flat.
-pub(super) fn node<const N: usize, const D: usize>(
+pub fn node<const N: usize, const D: usize>(
     inputs: [Tensor<1>; N],
     values: Vec<f32>,
     shape: [usize; D],

@@ -17,26 +17,45 @@ const BLOCK: usize = 128;
 ///
 /// `states` `[n, hidden]`, `items` `[items, hidden]`, `targets` `[n]`.
 pub fn cross_entropy(states: Tensor<2>, items: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [n] = targets.dims();
+    let scales = vec![1.0 / n as f32; n];
+    weighted_cross_entropy(states, items, targets, scales)
+}
+
+/// The sum over `n` rows of `-log softmax(states . items)[target]` times the row's scale.
+///
+/// `states` `[n, hidden]`, `items` `[items, hidden]`, `targets` `[n]`, `n` scales.
+pub fn weighted_cross_entropy(
+    states: Tensor<2>,
+    items: Tensor<2>,
+    targets: Tensor<1, Int>,
+    scales: Vec<f32>,
+) -> Tensor<1> {
     if !gradient::applies(&states) {
         let log_p = log_softmax(states.matmul(items.transpose()), 1);
-        return log_p.gather(1, targets.unsqueeze_dim(1)).mean().neg();
+        let scales = Tensor::<2>::from_data(TensorData::new(scales, [targets.dims()[0], 1]), &targets.device());
+        return (log_p.gather(1, targets.unsqueeze_dim(1)) * scales).sum().neg();
     }
     let targets: Vec<usize> = targets.into_data().iter::<i64>().map(|target| target as usize).collect();
     let (rows, columns) = (states.clone().without_autodiff(), items.clone().without_autodiff());
-    let across = columns.clone().transpose();
-    let (mut value, mut d_states, mut d_items) = (0.0, Vec::new(), Tensor::zeros_like(&columns));
-    for (block, wanted) in targets.chunks(BLOCK).enumerate() {
+    let (across, items_learn) = (columns.clone().transpose(), gradient::is_tracked(&items));
+    let (mut value, mut d_states) = (0.0, Vec::new());
+    let mut d_items = items_learn.then(|| Tensor::zeros_like(&columns));
+    for (block, (wanted, scales)) in targets.chunks(BLOCK).zip(scales.chunks(BLOCK)).enumerate() {
         let rows = rows.clone().narrow(0, block * BLOCK, wanted.len());
         let logits = rows.clone().matmul(across.clone());
         let shape = logits.shape();
         let mut logits: Vec<f32> = logits.into_data().try_into_vec().expect("parameters are f32");
-        value += softmax_minus_target(&mut logits, wanted, 1.0 / targets.len() as f32);
+        value += softmax_minus_target(&mut logits, wanted, scales);
         let d_logits = Tensor::<2>::from_data(TensorData::new(logits, shape), &columns.device());
-        d_items = d_items + d_logits.clone().transpose().matmul(rows);
+        d_items = d_items.map(|sum| sum + d_logits.clone().transpose().matmul(rows));
         d_states.push(d_logits.matmul(columns.clone()));
     }
-    let gradients = [Values::of(Tensor::cat(d_states, 0)), Values::of(d_items)];
-    scalar([states, items], value / targets.len() as f64, gradients)
+    let d_states = Values::of(Tensor::cat(d_states, 0));
+    match d_items {
+        Some(d_items) => scalar([states, items], value, [d_states, Values::of(d_items)]),
+        None => scalar([states], value, [d_states]),
+    }
 }
 
 /// A loss over the scores of a few candidates per row.
@@ -82,7 +101,7 @@ pub fn with_negatives(targets: Tensor<1, Int>, num_items: usize, count: usize, r
 }
 
 /// A number whose gradients by `inputs` are known already.
-fn scalar(inputs: [Tensor<2>; 2], value: f64, gradients: [Values; 2]) -> Tensor<1> {
+fn scalar<const N: usize>(inputs: [Tensor<2>; N], value: f64, gradients: [Values; N]) -> Tensor<1> {
     let inputs = inputs.map(|input| {
         let len = input.shape().num_elements();
         input.reshape([len])
@@ -92,14 +111,14 @@ fn scalar(inputs: [Tensor<2>; 2], value: f64, gradients: [Values; 2]) -> Tensor<
     })
 }
 
-/// Turns rows of `logits` into `scale * (softmax - one-hot target)`; gives the sum of the rows' cross-entropies.
-fn softmax_minus_target(logits: &mut [f32], targets: &[usize], scale: f32) -> f64 {
+/// Turns rows of `logits` into `scale * (softmax - one-hot target)`; gives the sum of the rows' scaled cross-entropies.
+fn softmax_minus_target(logits: &mut [f32], targets: &[usize], scales: &[f32]) -> f64 {
     let width = logits.len() / targets.len().max(1);
-    let rows = logits.par_chunks_mut(width).zip(targets).map(|(row, target)| {
+    let rows = logits.par_chunks_mut(width).zip(targets).zip(scales).map(|((row, target), scale)| {
         let score = row[*target];
-        let (max, sum) = softmax(row, scale);
+        let (max, sum) = softmax(row, *scale);
         row[*target] -= scale;
-        f64::from(max) + f64::from(sum).ln() - f64::from(score)
+        f64::from(*scale) * (f64::from(max) + f64::from(sum).ln() - f64::from(score))
     });
     // Summed in order, whatever the number of threads.
     rows.collect::<Vec<f64>>().into_iter().sum()

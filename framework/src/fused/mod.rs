@@ -5,12 +5,16 @@
 
 mod attention;
 mod dropout;
-mod gradient;
+pub mod gradient;
 mod layer_norm;
 mod losses;
-mod vector;
+mod rms_norm;
+mod swiglu;
+pub mod vector;
 
 pub use attention::{Causal, attention};
 pub(crate) use dropout::masked;
 pub use layer_norm::layer_norm;
-pub use losses::{candidates_loss, cross_entropy, with_negatives};
+pub use losses::{candidates_loss, cross_entropy, weighted_cross_entropy, with_negatives};
+pub use rms_norm::rms_norm;
+pub use swiglu::swiglu;

@@ -8,30 +8,31 @@ use std::ops::Range;
 /// Declares a function that is translated once for each set of vector instructions, and uses the widest that the
 /// machine has. That reaches what is inlined into it: functions it calls in its loops are `inline(always)`. In brackets
 /// stands the name by which it knows those instructions.
+#[macro_export]
 macro_rules! vectorized {
     ($(#[$doc:meta])* fn $name:ident<$l:lifetime>[$simd:pat]($($arg:ident: $ty:ty),* $(,)?) -> $out:ty $body:block) => {
         $(#[$doc])*
         fn $name<$l>($($arg: $ty),*) -> $out {
             struct Work<$l> { $($arg: $ty),* }
-            impl<$l> pulp::WithSimd for Work<$l> {
+            impl<$l> $crate::pulp::WithSimd for Work<$l> {
                 type Output = $out;
                 #[inline(always)]
-                fn with_simd<S: pulp::Simd>(self, $simd: S) -> $out {
+                fn with_simd<S: $crate::pulp::Simd>(self, $simd: S) -> $out {
                     let Self { $($arg),* } = self;
                     $body
                 }
             }
-            pulp::Arch::new().dispatch(Work { $($arg),* })
+            $crate::pulp::Arch::new().dispatch(Work { $($arg),* })
         }
     };
 }
-pub(super) use vectorized;
+pub use vectorized;
 
 const LANES: usize = 32;
 
 /// The sum of `value` over `values`.
 #[inline(always)]
-pub(super) fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
+pub fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
@@ -44,7 +45,7 @@ pub(super) fn sum(values: &[f32], value: impl Fn(f32) -> f32) -> f32 {
 
 /// The dot product of `a` and `b`.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     const WIDTH: usize = 16;
     let mut lanes = [0.0f32; WIDTH];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<WIDTH>(), b.as_chunks::<WIDTH>());
@@ -58,7 +59,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// Turns `row` into `scale * softmax(row)`; gives its maximum and the sum of `exp(x - max)`.
 #[inline(always)]
-pub(super) fn softmax(row: &mut [f32], scale: f32) -> (f32, f32) {
+pub fn softmax(row: &mut [f32], scale: f32) -> (f32, f32) {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = row.as_chunks::<LANES>();
     for block in blocks {
@@ -86,7 +87,7 @@ pub(super) fn softmax(row: &mut [f32], scale: f32) -> (f32, f32) {
 
 /// `e^x` for `x <= 0` to 3e-7 relative: `2^n * p(r)` with `x = n ln 2 + r` (Cody and Waite, 1980).
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the integer in the low bits of the mantissa.
     let x = if x > -87.0 { x } else { -87.0 };
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -104,7 +105,7 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// A view of a matrix: element `(i, j)` is `values[i * rows + j * columns]`.
 #[derive(Clone, Copy)]
-pub(super) struct Strided<'a> {
+pub struct Strided<'a> {
     /// The values.
     pub values: &'a [f32],
     /// The distance between rows.
@@ -114,19 +115,20 @@ pub(super) struct Strided<'a> {
 }
 
 /// Rows of a result that are kept in registers at a time, and what its columns are a multiple of.
-pub(super) const TILE: (usize, usize) = (4, 32);
+pub const TILE: (usize, usize) = (4, 32);
 
-/// `c[i, j] = sum over k of a[i, k] * b[k, j]`, a tile at a time.
+/// `c[i, j] = sum over k of a[i, k] * b[k, j]`, a tile at a time; with `add` that is added to what `c` holds.
 ///
 /// `b` and `c` are dense and `width` columns wide; `width` and the rows of `c` are whole tiles. For four rows from `i`,
 /// `extent(i)` gives the range of `k` outside of which their `a` is zero, and the columns of `c` that are wanted.
 #[inline(always)]
-pub(super) fn multiply<S: Simd>(
+pub fn multiply<S: Simd>(
     simd: S,
     a: Strided,
     b: &[f32],
     c: &mut [f32],
     width: usize,
+    add: bool,
     extent: impl Fn(usize) -> (Range<usize>, usize),
 ) {
     let width = width / S::F32_LANES;
@@ -145,8 +147,10 @@ pub(super) fn multiply<S: Simd>(
                 }
             }
             for (row, tile) in tile.into_iter().enumerate() {
-                c[row * width + column] = tile[0];
-                c[row * width + column + 1] = tile[1];
+                for (n, tile) in tile.into_iter().enumerate() {
+                    let c = &mut c[row * width + column + n];
+                    *c = if add { simd.add_f32s(*c, tile) } else { tile };
+                }
             }
         }
     }
@@ -186,7 +190,7 @@ mod tests {
         let mut c = vec![0.0; rows * width];
         // `a` is stored transposed.
         let transposed = Strided { values: &a, rows: 1, columns: rows };
-        multiply(pulp::Scalar::new(), transposed, &b, &mut c, width, |_| (0..inner, width));
+        multiply(pulp::Scalar::new(), transposed, &b, &mut c, width, false, |_| (0..inner, width));
         for i in 0..rows {
             for j in 0..width {
                 let expected: f32 = (0..inner).map(|k| a[k * rows + i] * b[k * width + j]).sum();

@@ -1,0 +1,61 @@
+//! A linear layer in the layout of its checkpoint, with an optional low-rank adapter beside it.
+//!
+//! burn's own LoRA adds the product of the adapter's factors to the weight before it is used, so that the backward pass
+//! computes a gradient as large as the weight. Here inputs go through the factors one after another.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use framework::noise::Noise;
+
+/// `x . weight^T + bias`, plus what the adapter adds.
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    /// `[output, input]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[output]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    pub adapter: Option<Adapter>,
+}
+
+/// `scale * b . a` beside a frozen weight (Hu et al., ICLR 2022).
+#[derive(Module, Debug)]
+pub(crate) struct Adapter {
+    /// `[rank, input]`.
+    pub a: Param<Tensor<2>>,
+    /// `[output, rank]`.
+    pub b: Param<Tensor<2>>,
+    pub scale: f64,
+    pub dropout: f64,
+}
+
+impl Linear {
+    /// `x` `[tokens, input]` to `[tokens, output]`.
+    pub fn forward(&self, x: Tensor<2>, noise: &mut Noise) -> Tensor<2> {
+        let mut y = x.clone().matmul(self.weight.val().transpose());
+        if let Some(bias) = &self.bias {
+            y = y + bias.val().unsqueeze();
+        }
+        match &self.adapter {
+            None => y,
+            Some(adapter) => {
+                let x = noise.dropout(x, adapter.dropout).matmul(adapter.a.val().transpose());
+                y + (x * adapter.scale).matmul(adapter.b.val().transpose())
+            }
+        }
+    }
+
+    /// The same with the adapter added to the weight.
+    pub fn merged(mut self) -> Self {
+        if let Some(Adapter { a, b, scale, .. }) = self.adapter.take() {
+            let change = b.val().matmul(a.val()) * scale;
+            self.weight = self.weight.map(|weight| weight + change);
+        }
+        self
+    }
+
+    /// Its inputs and outputs.
+    pub fn sizes(&self) -> [usize; 2] {
+        let [output, input] = self.weight.dims();
+        [input, output]
+    }
+}

@@ -1,0 +1,73 @@
+//! Prompts as template files: Jinja, the part above a line `---` being the system message.
+
+use framework::error::{Error, Explain, Result};
+use framework::language::Prompt;
+use minijinja::Environment;
+use serde::Serialize;
+use std::path::Path;
+
+/// The templates that come with the program, by name.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("tallrec", include_str!("../../experiments/prompts/tallrec.jinja")),
+    ("recurrent", include_str!("../../experiments/prompts/recurrent.jinja")),
+];
+
+/// A prompt's template.
+pub(crate) struct Template {
+    /// Its text, which belongs into cache keys.
+    pub text: String,
+    name: String,
+}
+
+impl Template {
+    /// The built-in template of this name, or the file at this path.
+    pub fn open(name: &str) -> Result<Self> {
+        let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| (*text).to_string());
+        let text = match built_in {
+            Some(text) => text,
+            None if Path::new(name).exists() => std::fs::read_to_string(name).explain("reading a prompt's template", name)?,
+            None => {
+                let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+                return Err(Error::new(format!("there is no prompt template `{name}`"))
+                    .fix(format!("the path of a file, or one of {}", names.join(", "))));
+            }
+        };
+        Ok(Self { text, name: name.to_string() })
+    }
+
+    /// The prompt with `values` filled in; a name that the template asks for and nobody gives is an error.
+    pub fn fill(&self, values: impl Serialize) -> Result<Prompt> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        let text = environment.render_named_str(&self.name, &self.text, minijinja::Value::from_serialize(&values));
+        let text = text.map_err(|error| Error::new(format!("the prompt cannot be filled in: {error}")).at(&self.name))?;
+        let (instructions, question) = text.split_once("\n---\n").unwrap_or(("", &text));
+        Ok(Prompt::new(instructions.trim(), question.trim()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILT_IN, Template};
+    use framework::language::{Prompt, Speaker};
+    use serde_json::json;
+
+    #[test]
+    fn a_template_gives_both_messages() {
+        let template = Template { text: "Be {{ how }}.\n---\n{% for x in of %}\n- {{ x }}\n{% endfor %}".into(), name: "t".into() };
+        let prompt = template.fill(json!({ "how": "brief", "of": ["a", "b"] })).expect("a prompt");
+        assert_eq!(prompt, Prompt::new("Be brief.", "- a\n- b"));
+        assert_eq!(prompt.0[0].role, Speaker::System);
+        let message = template.fill(json!({ "how": "brief" })).expect_err("`of` is missing").to_string();
+        assert!(message.contains("undefined") && message.contains("at: t"), "{message}");
+    }
+
+    #[test]
+    fn built_in_templates_are_found_and_others_refused() {
+        assert!(BUILT_IN.iter().all(|(name, _)| Template::open(name).is_ok()));
+        let message = Template::open("no-such").err().expect("no template").to_string();
+        assert!(message.contains("tallrec, recurrent"), "{message}");
+    }
+}
