@@ -1,5 +1,8 @@
 //! The plugins that ship with ablate: one file each, private; this is their table of contents.
 
+mod aggregator {
+    mod recurrent;
+}
 mod counts;
 #[cfg(test)]
 mod fixture;
@@ -10,6 +13,10 @@ mod dataset {
 mod evaluator {
     mod ranking;
 }
+mod language_model {
+    mod local;
+}
+mod llm;
 mod loss {
     mod bce;
     mod bpr;
@@ -19,6 +26,7 @@ mod loss {
 }
 mod nn;
 mod recommender {
+    mod llm;
     mod markov;
     mod oracle;
     mod popularity;
@@ -26,3 +34,4 @@ mod recommender {
     mod recent_popularity;
     mod sasrec;
 }
+mod template;

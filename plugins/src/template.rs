@@ -2,6 +2,8 @@
 
 use framework::error::{Error, Explain, Result};
 use framework::language::Prompt;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::Environment;
 use serde::Serialize;
 use std::path::Path;
@@ -39,9 +41,9 @@ impl Template {
     pub fn fill(&self, values: impl Serialize) -> Result<Prompt> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        let text = environment.render_named_str(&self.name, &self.text, minijinja::Value::from_serialize(&values));
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.explain("reading a prompt's template", &self.name)?);
+        let text = environment.render_named_str(&self.name, &self.text, minijinja::Value::from(Serde(values)));
         let text = text.map_err(|error| Error::new(format!("the prompt cannot be filled in: {error}")).at(&self.name))?;
         let (instructions, question) = text.split_once("\n---\n").unwrap_or(("", &text));
         Ok(Prompt::new(instructions.trim(), question.trim()))

@@ -62,7 +62,7 @@ pub(crate) fn merged(mut decoder: Decoder) -> Decoder {
 }
 
 /// PEFT's name of the adapter's parameter at `path` of a decoder.
-fn peft_name(path: &str) -> Option<String> {
+pub(crate) fn peft_name(path: &str) -> Option<String> {
     let (layer, factor) = path.split_once(".adapter.")?;
     let factor = match factor {
         "a" => "lora_A",

@@ -1,18 +1,25 @@
-//! Decoder language models on any burn device: loading, generating, scoring, fine-tuning. Not plugins themselves.
+//! Decoder language models on any burn device: loading, generating, scoring, fine-tuning; and a sentence encoder. Not
+//! plugins themselves.
 
 pub(crate) mod architecture;
 mod attention;
 mod cache;
+mod chat;
 mod composed;
 mod decoder;
+mod encoder;
 mod generate;
+mod gguf;
 mod layout;
 mod linear;
-mod load;
+pub(crate) mod load;
 mod lora;
 pub(crate) mod model;
 mod sampling;
 mod score;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tokenizer;
 mod tune;
+mod vocabulary;
 pub(crate) mod weights;

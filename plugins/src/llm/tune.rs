@@ -172,7 +172,8 @@ impl Tuner<'_> {
             let steps = cut(&order, self.tuning.batch_size);
             while state.note.step < steps.len() {
                 self.cx.proceed().or_else(|stop| state.save(self).and(Err(stop)))?;
-                let loss = self.step(&mut state, steps[state.note.step], steps.len(), &shards, &rng)?;
+                let lessons = steps[state.note.step];
+                let loss = self.step(&mut state, lessons, steps.len(), &shards, &rng)?;
                 bar.say(format!("epoch {}, loss {loss:.4}", epoch + 1));
                 bar.advance(1);
                 if saved.elapsed() > SAVE_EVERY {

@@ -1,0 +1,219 @@
+//! The decoder against outputs of other people's software: transformers, PEFT and llama.cpp.
+
+use super::composed;
+use super::decoder::Decoder;
+use super::layout::Row;
+use super::weights::Weights;
+use super::{attention, load, lora};
+use burn::module::Module;
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use framework::language::{Learned, Lora};
+use framework::parameters;
+use framework::rng::Rng;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/language_model").join(name)
+}
+
+fn json(name: &str) -> Value {
+    let text = std::fs::read_to_string(fixture(name)).expect("the fixture");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn decoder(name: &str) -> Decoder {
+    let weights = Weights::open(&fixture(name)).expect("a checkpoint");
+    load::open(&weights, &Device::flex(), FloatDType::F32).expect("a decoder")
+}
+
+fn tokens(value: &Value) -> Vec<u32> {
+    value.as_array().expect("ids").iter().map(|id| id.as_i64().expect("an id") as u32).collect()
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    value.as_array().expect("numbers").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter().collect()
+}
+
+fn logits(decoder: &Decoder, rows: &[Row]) -> Vec<f32> {
+    let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
+    values(decoder.logits(decoder.states(decoder.embed(&tokens), &decoder.layout(rows), None)))
+}
+
+fn assert_close(what: &str, ours: &[f32], theirs: &[f64], tolerance: f64) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    for (n, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        assert!((f64::from(*a) - b).abs() <= tolerance, "{what}, number {n}: {a}, not {b}");
+    }
+}
+
+const FAMILIES: [&str; 6] = ["llama", "mistral", "llama3", "qwen2", "qwen3", "mistral_window"];
+
+#[test]
+fn logits_agree_with_transformers() {
+    for name in FAMILIES {
+        let (decoder, reference) = (decoder(name), json(&format!("{name}/reference.json")));
+        let ids = tokens(&reference["input_ids"]);
+        let all = logits(&decoder, &[Row::plain(ids.clone())]);
+        let rows: Vec<&[f32]> = all.chunks(decoder.architecture.vocab_size).collect();
+        assert_close(name, rows[ids.len() - 1], &floats(&reference["logits_last"]), 1e-4);
+        let sums = rows.iter().map(|row| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() as f32);
+        assert_close(name, &sums.collect::<Vec<_>>(), &floats(&reference["logsumexp"]), 1e-4);
+    }
+}
+
+#[test]
+fn greedy_tokens_agree_with_transformers() {
+    for name in FAMILIES {
+        let (decoder, reference) = (decoder(name), json(&format!("{name}/reference.json")));
+        let mut row = tokens(&reference["input_ids"]);
+        let mut cache = super::cache::Cache::new(decoder.layers.len(), &Device::flex());
+        // Beside another row, so that rows are kept apart.
+        let other = Row::plain(row[..7].to_vec());
+        let mut states = decoder.read(&[other, Row::plain(row.clone())], &mut cache);
+        for _ in 0..12 {
+            let logits = values(decoder.logits(states));
+            let best: Vec<u32> = logits.chunks(decoder.architecture.vocab_size).map(super::sampling::best).collect();
+            row.push(best[1]);
+            states = decoder.read_on(&best, &mut cache);
+        }
+        assert_eq!(row, tokens(&reference["greedy"]), "{name}");
+    }
+}
+
+#[test]
+fn branches_score_like_sequences_of_their_own() {
+    for name in ["llama", "mistral_window"] {
+        let decoder = decoder(name);
+        let ids = tokens(&json(&format!("{name}/reference.json"))["input_ids"]);
+        let sequences = [[&ids[..12], &[5, 6, 7]].concat(), [&ids[..12], &[8, 9]].concat(), ids[..14].to_vec()];
+        let tree = Row::tree(&sequences);
+        let together = logits(&decoder, &[Row::plain(vec![3, 4]), tree.clone()]);
+        let vocabulary = decoder.architecture.vocab_size;
+        for (n, sequence) in sequences.iter().enumerate() {
+            let alone = logits(&decoder, &[Row::plain(sequence.clone())]);
+            let (alone, branch) = (&alone[tree.prefix * vocabulary..], tree.branch(n));
+            let branch = &together[(2 + branch.start) * vocabulary..(2 + branch.end) * vocabulary];
+            let alone: Vec<f64> = alone.iter().map(|x| f64::from(*x)).collect();
+            assert_close(name, branch, &alone, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn both_attentions_agree() {
+    let heads = attention::Heads { queries: 4, keys: 2, width: 12 };
+    let rope = super::architecture::Rope { theta: 1e4, scaling: super::architecture::Scaling::None };
+    let device = Device::flex().autodiff();
+    let sequence = |n: u32, len: u32| (0..len).map(|t| if t < 70 { t } else { t + n }).collect::<Vec<u32>>();
+    for window in [None, Some(9)] {
+        let rows = [Row::plain(vec![1; 5]), Row::tree(&[sequence(1, 90), sequence(100, 75), sequence(200, 150)])];
+        let layout = Arc::new(super::layout::Layout::new(&rows, &rope, heads.width, window));
+        let random = |wide: usize, seed: u64| {
+            let mut rng = Rng::new(seed, "test");
+            let values: Vec<f32> = (0..layout.tokens() * wide).map(|_| rng.normal() as f32).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [layout.tokens(), wide]), &device).require_grad()
+        };
+        let measured = |attention: &dyn Fn([Tensor<2>; 3]) -> Tensor<2>| {
+            let inputs = [random(48, 1), random(24, 2), random(24, 3)];
+            let output = attention(inputs.clone());
+            let gradients = (output.clone() * random(48, 4).detach()).sum().backward();
+            let gradients = inputs.map(|input| values(input.grad(&gradients).expect("a gradient")));
+            [vec![values(output.inner())], gradients.to_vec()].concat()
+        };
+        let ours = measured(&|inputs| attention::attention(inputs, heads, &layout));
+        let composed = measured(&|inputs| composed::attention(inputs, heads, &layout));
+        for (what, (a, b)) in ["result", "query", "key", "value"].iter().zip(ours.iter().zip(&composed)) {
+            assert_close(what, a, &b.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), 2e-5);
+        }
+    }
+}
+
+/// The batch of a LoRA fixture as lessons, with the decoder and its adapter.
+fn lora_case(case: &str) -> (Decoder, Lora, Value, Vec<super::tune::Lesson>) {
+    let (decoder, lora) = lora::load(decoder("llama"), &fixture(&format!("lora/{case}"))).expect("an adapter");
+    let reference = json(&format!("lora/{case}/reference.json"));
+    let rows = reference["input_ids"].as_array().expect("rows").iter().zip(reference["labels"].as_array().expect("rows"));
+    let lesson = |(ids, labels): (&Value, &Value)| {
+        let context = labels.as_array().expect("labels").iter().take_while(|label| **label == -100).count();
+        super::tune::packed(&[(tokens(ids), context)], Learned::Answer)
+    };
+    let lessons = rows.map(lesson).collect();
+    (decoder, lora, reference, lessons)
+}
+
+fn count(lessons: &[super::tune::Lesson]) -> f32 {
+    lessons.iter().flat_map(|lesson| &lesson.targets).map(|(_, _, count)| count).sum()
+}
+
+#[test]
+fn lora_gradients_agree_with_peft() {
+    for case in ["qv", "all_rslora"] {
+        let (decoder, _, reference, lessons) = lora_case(case);
+        let first = tokens(&reference["input_ids"][0]);
+        let last = logits(&decoder, &[Row::plain(first.clone())]);
+        let last = &last[(first.len() - 1) * decoder.architecture.vocab_size..];
+        assert_close(case, last, &floats(&reference["logits_last"]), 1e-4);
+        let (theirs, _) =
+            framework::checkpoint::read(&fixture(&format!("lora/{case}/gradients.safetensors"))).expect("gradients");
+        let lessons: Vec<&super::tune::Lesson> = lessons.iter().collect();
+        let share = 1.0 / lessons.iter().flat_map(|l| &l.targets).map(|(_, _, n)| n).sum::<f32>();
+        for checkpointing in [false, true] {
+            let pass = super::tune::Pass { lessons: &lessons, share, checkpointing };
+            let (loss, gradients) = pass.gradients(&decoder, &Rng::new(1, "test"));
+            assert!((loss - reference["loss"].as_f64().expect("a loss")).abs() < 1e-4, "{case}: {loss}");
+            let mut compared = 0;
+            for (parameter, gradient) in parameters::read(&decoder).iter().zip(gradients) {
+                match lora::peft_name(&parameter.path) {
+                    None => assert!(gradient.is_none(), "{} is frozen", parameter.path),
+                    Some(name) => {
+                        let gradient = values(gradient.expect("a gradient"));
+                        let theirs: Vec<f64> = theirs[&name].1.iter().map(|x| f64::from(*x)).collect();
+                        assert_close(&name, &gradient, &theirs, 1e-4);
+                        compared += 1;
+                    }
+                }
+            }
+            assert_eq!(compared, theirs.len());
+        }
+    }
+}
+
+#[test]
+fn training_follows_pefts_curve() {
+    for case in ["qv", "all_rslora"] {
+        let (mut decoder, _, reference, lessons) = lora_case(case);
+        let share = 1.0 / count(&lessons);
+        let lessons: Vec<&super::tune::Lesson> = lessons.iter().collect();
+        let mut adam = framework::adam::Adam::default();
+        let mut losses = Vec::new();
+        for _ in 0..50 {
+            let pass = super::tune::Pass { lessons: &lessons, share, checkpointing: false };
+            let (loss, gradients) = pass.gradients(&decoder, &Rng::new(1, "test"));
+            losses.push(loss as f32);
+            decoder = adam.step(decoder, gradients, 1e-2, 0.01);
+        }
+        assert_close(case, &losses, &floats(&reference["losses"]), 1e-3);
+    }
+}
+
+#[test]
+fn an_adapter_is_saved_as_peft_saves_it() {
+    let (decoder, lora, ..) = lora_case("all_rslora");
+    let folder = tempfile::tempdir().expect("a folder");
+    lora::save(&decoder, &lora, "base", folder.path()).expect("it is saved");
+    let read = |path: PathBuf| framework::checkpoint::read(&path).expect("tensors").0;
+    let name = "adapter_model.safetensors";
+    assert_eq!(read(folder.path().join(name)), read(fixture("lora/all_rslora").join(name)));
+    let (again, _) = lora::load(decoder.clone(), folder.path()).expect("it is read");
+    let row = [Row::plain(vec![1, 2, 3])];
+    assert_eq!(logits(&again, &row), logits(&decoder, &row));
+    // Merged, it gives the same numbers.
+    let merged: Vec<f64> = logits(&lora::merged(decoder.clone()), &row).iter().map(|x| f64::from(*x)).collect();
+    assert_close("merged", &logits(&decoder, &row), &merged, 1e-4);
+}
