@@ -95,6 +95,9 @@ CONVERSATIONS = [
     ([QUESTION, QUESTION], True),
 ]
 
+# At 1e-2 the curve of the case `all_rslora` is chaotic: another order of additions changes the loss by 0.1 within 30 steps.
+LEARNING_RATE = 1e-3
+
 
 def rounded(tensor: torch.Tensor) -> list[float]:
     return [round(x, 6) for x in tensor.tolist()]
@@ -209,7 +212,7 @@ def make_adapter(case: str, options: dict, seed: int) -> None:
             "labels": labels,
             "loss": round(loss.item(), 6),
             "logits_last": rounded(first),
-            "optimizer": {"name": "AdamW", "lr": 1e-2, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
+            "optimizer": {"name": "AdamW", "lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01},
             "losses": train(model, list(adapter.values()), batch),
         },
     )
@@ -228,7 +231,7 @@ def loss_one_by_one(model: torch.nn.Module, sequences: list[list[int]], labels: 
 
 def train(model: torch.nn.Module, parameters: list[torch.nn.Parameter], batch: dict) -> list[float]:
     """The loss before each of 50 steps on the same batch."""
-    optimizer = torch.optim.AdamW(parameters, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     losses = []
     for _ in range(50):
         loss = model(**batch).loss

@@ -196,7 +196,8 @@ fn training_follows_pefts_curve() {
             let pass = super::tune::Pass { lessons: &lessons, share, checkpointing: false };
             let (loss, gradients) = pass.gradients(&decoder, &Rng::new(1, "test"));
             losses.push(loss as f32);
-            decoder = adam.step(decoder, gradients, 1e-2, 0.01);
+            let rate = reference["optimizer"]["lr"].as_f64().expect("a step size");
+            decoder = adam.step(decoder, gradients, rate, 0.01);
         }
         assert_close(case, &losses, &floats(&reference["losses"]), 1e-3);
     }
