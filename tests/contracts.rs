@@ -5,13 +5,14 @@ use framework::context::Context;
 use framework::corpus::Corpus;
 use framework::device;
 use framework::evaluation::{Outcomes, rank};
+use framework::language::{Decoding, Generation, Prompt};
 use framework::metrics::{Metric, Rank};
 use framework::plugin::{Pick, Plugin, Role, Setting, defaults};
 use framework::problem::Reader;
 use framework::progress::Progress;
 use framework::protocol::{Split, split};
 use framework::rng::Rng;
-use framework::roles::{Dataset, Evaluator, Loss, Query, Recommender};
+use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Query, Recommender};
 use framework::toml::{Table, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -55,6 +56,19 @@ fn quick(plugin: &Plugin<dyn Recommender>) -> Pick<dyn Recommender> {
     pick(&text)
 }
 
+/// The plugin with something right for every key that must be given.
+fn with_required_keys<R: ?Sized + Role>(plugin: &Plugin<R>) -> Pick<R> {
+    let mut text = format!("use = \"{}\"\n", plugin.name);
+    for field in plugin.fields.iter().filter(|field| field.default.is_none()) {
+        text += &match (field.kind)().as_str() {
+            "string" | "path" => format!("{} = \"http://localhost\"\n", field.name),
+            "language_model plugin" => format!("{} = {{ use = \"tiny\" }}\n", field.name),
+            kind => panic!("{}.{} must be given: a {kind}", plugin.name, field.name),
+        };
+    }
+    pick(&text)
+}
+
 fn documented<R: ?Sized + Role>() {
     let plugins = R::plugins();
     assert!(!plugins.is_empty(), "no {} is linked", R::ROLE);
@@ -67,7 +81,7 @@ fn documented<R: ?Sized + Role>() {
         for field in plugin.fields {
             assert!(!field.doc.trim().is_empty(), "{}.{} has no doc", plugin.name, field.name);
         }
-        let first = Pick::<R>::named(plugin.name);
+        let first = with_required_keys(plugin);
         let again = Pick::<R>::read(&first.write(), &mut Reader::default()).expect("its own table");
         assert_eq!(first.identity(), again.identity(), "{} does not read what it writes", plugin.name);
     }
@@ -79,6 +93,8 @@ fn every_plugin_is_documented_and_reads_what_it_writes() {
     documented::<dyn Recommender>();
     documented::<dyn Loss>();
     documented::<dyn Evaluator>();
+    documented::<dyn LanguageModel>();
+    documented::<dyn Aggregator>();
 }
 
 #[test]
@@ -190,5 +206,40 @@ fn every_evaluator_gives_a_constant_recommender_chance() {
         let of = |name: &str| scores.per_user.iter().find(|(n, _)| n == name).map(|(_, values)| values[0]);
         assert!(of("hr@10").is_none_or(|value| (value - 0.1).abs() < 1e-12));
         assert!(of("auc").is_none_or(|value| (value - 0.5).abs() < 1e-12));
+    }
+}
+
+#[test]
+fn every_language_model_answers_a_prompt_alike_in_any_batch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cx = context(folder.path(), 1);
+    let texts: Vec<String> = (0..50).map(|n| format!("The title of film number {n} is long")).collect();
+    let prompts: Vec<Prompt> = texts[..9].iter().map(|text| Prompt::new("Be brief.", text)).collect();
+    let decoding = Decoding { max_tokens: 12, temperature: 1.0, ..defaults() };
+    for plugin in <dyn LanguageModel>::plugins() {
+        if plugin.fields.iter().any(|field| field.default.is_none()) {
+            eprintln!("skipped here: {} needs a server or a checkpoint", plugin.name);
+            continue;
+        }
+        let model = Pick::<dyn LanguageModel>::named(plugin.name).open(&texts, &cx).expect("it opens");
+        let answers = |prompts: &[Prompt]| {
+            let mut answers = vec![None; prompts.len()];
+            let done = &mut |place: usize, generation: Generation| {
+                assert!(answers[place].replace(generation.text).is_none(), "{} answers twice", plugin.name);
+                Ok(())
+            };
+            model.generate(prompts, &decoding, 5, &cx, done).unwrap_or_else(|error| panic!("{}: {error}", plugin.name));
+            answers.into_iter().map(|answer| answer.expect("every prompt is answered")).collect::<Vec<_>>()
+        };
+        let together = answers(&prompts);
+        let alone: Vec<String> = prompts.iter().flat_map(|prompt| answers(std::slice::from_ref(prompt))).collect();
+        assert_eq!(together, alone, "{}", plugin.name);
+        let again = Pick::<dyn LanguageModel>::named(plugin.name).open(&texts, &cx).expect("it opens");
+        assert_eq!(model.identity(), again.identity(), "{}", plugin.name);
+        let choices = ["Yes".to_string(), "No".to_string()];
+        let scores = model.score(&[prompts[..4].to_vec(), prompts[4..].to_vec()], &choices, &cx).expect("scores");
+        let shape: Vec<usize> = scores.iter().map(Vec::len).collect();
+        assert_eq!(shape, [4, 5], "{}", plugin.name);
+        assert!(scores.iter().flatten().flatten().all(|score| score.is_finite() && *score < 0.0), "{}", plugin.name);
     }
 }

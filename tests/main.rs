@@ -1,6 +1,7 @@
 //! Tests of the whole program, as a user meets it: one binary, one module per subject.
 
 mod contracts;
+mod language_servers;
 mod messages;
 mod pages;
 mod pipeline;

@@ -65,6 +65,21 @@ impl Context {
         Self { generations: folder, ..self }
     }
 
+    /// The same for a part of the work, with a seed and a folder of its own.
+    #[must_use]
+    pub fn inside(&self, folder: &str, seed: u64) -> Self {
+        Self {
+            device: self.device.clone(),
+            seed,
+            work: self.work.join(folder),
+            cache: self.cache.clone(),
+            generations: self.generations.clone(),
+            batch_size: self.batch_size,
+            progress: self.progress.clone(),
+            epochs: Mutex::default(),
+        }
+    }
+
     /// Random numbers of the run's seed for one purpose.
     pub fn rng(&self, purpose: &str) -> Rng {
         Rng::new(self.seed, purpose)

@@ -15,7 +15,7 @@ use toml::Table;
 use toml::de::{DeTable, DeValue};
 
 /// Variables that are not keys of a spec.
-const RESERVED: [&str; 4] = ["data", "store", "cache", "log"];
+const RESERVED: [&str; 7] = ["data", "store", "cache", "log", "gguf", "minilm", "python"];
 
 /// The command line's part of a spec.
 #[derive(Clone, Debug, Default)]

@@ -14,7 +14,12 @@ mod evaluator {
     mod ranking;
 }
 mod language_model {
+    mod batch;
+    mod chat_completions;
     mod local;
+    mod openai;
+    mod scripted;
+    mod tiny;
 }
 mod llm;
 mod loss {

@@ -331,7 +331,7 @@ mod tests {
         let plain = Rope { theta: llama3.theta, scaling: Scaling::None }.frequencies(16);
         let ratios: Vec<f32> = llama3.frequencies(16).iter().zip(&plain).map(|(a, b)| a / b).collect();
         assert_eq!((plain[0], ratios[0], ratios[1]), (1.0, 1.0, 1.0));
-        // 64 positions turn the third pair 64 / (2 pi) * 1000^(-1/4) = 1.811 times, of which (1.811 - 1) / (4 - 1) counts.
+        // 64 positions turn the third pair 64 / (2 pi) * 1000^(-1/4) = 1.811 times: (1.811 - 1) / (4 - 1) is kept.
         let kept = (64.0 / std::f32::consts::TAU * 1000f32.powf(-0.25) - 1.0) / 3.0;
         assert!((ratios[2] - (kept + (1.0 - kept) / 8.0)).abs() < 1e-6, "{ratios:?}");
         assert_eq!(ratios[7], 0.125);
@@ -343,7 +343,11 @@ mod tests {
         assert_eq!(window(json!({"sliding_window": 7})), None);
         assert_eq!(window(json!({"model_type": "mistral"})), Some(4096));
         assert_eq!(window(json!({"model_type": "qwen2", "sliding_window": 7})), None);
-        let qwen = |layers: u64| json!({"model_type": "qwen2", "sliding_window": 7, "use_sliding_window": true, "max_window_layers": layers});
+        let qwen = |full: u64| {
+            let mut changes = json!({"model_type": "qwen2", "sliding_window": 7, "use_sliding_window": true});
+            changes["max_window_layers"] = full.into();
+            changes
+        };
         assert_eq!((window(qwen(0)), window(qwen(30))), (Some(7), None));
         assert!(message(qwen(4)).contains("4 of 30 layers have no sliding window"));
     }

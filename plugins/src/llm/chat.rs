@@ -1,4 +1,4 @@
-//! Conversations as the texts that a model was trained on, by its chat template in Jinja, rendered as transformers does.
+//! Conversations as the texts that a model was trained on: its chat template, in Jinja, rendered as transformers does.
 //! Not tokens.
 
 use framework::error::{Error, Explain, Result};

@@ -1,6 +1,6 @@
 //! Texts as vectors by a BERT-like sentence encoder, such as all-MiniLM-L6-v2. Not decoders, and not trained here.
 
-use super::weights::{Safetensors, read_json};
+use super::weights::{Safetensors, read_json, read_json_if_any};
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use framework::context::Context;
@@ -44,10 +44,7 @@ impl SentenceEncoder {
     /// An error for other architectures and for pooling other than the mean.
     pub(crate) fn open(folder: &Path, device: &Device) -> Result<Self> {
         let config = read_json(&folder.join("config.json"))?;
-        let optional = |name: &str| {
-            let path = folder.join(name);
-            if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
-        };
+        let optional = |name: &str| read_json_if_any(&folder.join(name));
         for (key, supported) in
             [("model_type", "bert"), ("hidden_act", "gelu"), ("position_embedding_type", "absolute")]
         {
@@ -57,7 +54,7 @@ impl SentenceEncoder {
             }
         }
         if optional("1_Pooling/config.json")?["pooling_mode_mean_tokens"] == false {
-            let error = Error::new("the encoder does not pool by the mean").at(folder.display().to_string());
+            let error = Error::new("the encoder does not pool by the mean").at(folder.display());
             return Err(error.fix("one with `pooling_mode_mean_tokens`, such as all-MiniLM-L6-v2"));
         }
         let size = |config: &Value, key: &str| config[key].as_u64().map(|size| size as usize);

@@ -4,7 +4,7 @@
 //! its positions go on from the prefix. A row without a prefix and with one branch is a plain sequence. So candidates
 //! that share a user's prompt, and examples packed together, cost their own tokens only.
 
-use super::architecture::{Rope, Scaling};
+use super::architecture::Rope;
 use std::ops::Range;
 
 /// Tokens that may see one another.
@@ -105,24 +105,9 @@ impl Layout {
 
 /// Cosine and sine of position times frequency, `[positions, head_dim / 2]` each.
 pub(crate) fn turns(positions: &[u32], rope: &Rope, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
-    let frequencies = frequencies(rope, head_dim);
+    let frequencies = rope.frequencies(head_dim);
     let angles = positions.iter().flat_map(|position| frequencies.iter().map(move |f| *position as f32 * f));
     angles.map(|angle| (angle.cos(), angle.sin())).unzip()
-}
-
-/// Radians per position of each pair of a head's dimensions; in single precision, as the reference computes them.
-fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
-    let frequency = |n: usize| (1.0 / rope.theta.powf(2.0 * n as f64 / head_dim as f64)) as f32;
-    let stretch = |f: f32| match rope.scaling {
-        Scaling::None => f,
-        Scaling::Linear { factor } => f / factor as f32,
-        Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
-            let turns = original_max_positions * f64::from(f) / std::f64::consts::TAU;
-            let smooth = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-            (f64::from(f) * (smooth + (1.0 - smooth) / factor)) as f32
-        }
-    };
-    (0..head_dim / 2).map(frequency).map(stretch).collect()
 }
 
 #[cfg(test)]

@@ -218,3 +218,35 @@ fn an_adapter_is_saved_as_peft_saves_it() {
     let merged: Vec<f64> = logits(&lora::merged(decoder.clone()), &row).iter().map(|x| f64::from(*x)).collect();
     assert_close("merged", &logits(&decoder, &row), &merged, 1e-4);
 }
+
+/// The SmolLM2 of the environment, if there is one.
+fn smollm2() -> Option<(Decoder, super::tokenizer::Tokenizer)> {
+    let Some(path) = std::env::var_os("ABLATE_GGUF") else {
+        eprintln!("skipped: ABLATE_GGUF does not name SmolLM2's GGUF");
+        return None;
+    };
+    let weights = Weights::open(path.as_ref()).expect("a checkpoint");
+    let decoder = load::open(&weights, &Device::flex(), FloatDType::F32).expect("a decoder");
+    Some((decoder, weights.tokenizer().expect("a tokenizer")))
+}
+
+#[test]
+fn smollm2_agrees_with_transformers() {
+    let Some((decoder, tokenizer)) = smollm2() else { return };
+    for prompt in json("smollm2_reference_logits.json")["prompts"].as_array().expect("prompts") {
+        let text = prompt["text"].as_str().expect("a text");
+        let ids = tokens(&prompt["token_ids"]);
+        assert_eq!(tokenizer.encode(text).expect("tokens"), ids);
+        let all = logits(&decoder, &[Row::plain(ids.clone())]);
+        let rows: Vec<&[f32]> = all.chunks(decoder.architecture.vocab_size).collect();
+        let best: Vec<u32> = rows.iter().map(|row| super::sampling::best(row)).collect();
+        let argmax = |position: &Value| position["argmax"].as_u64().expect("an id") as u32;
+        let theirs: Vec<u32> = prompt["per_position"].as_array().expect("positions").iter().map(argmax).collect();
+        assert_eq!(best, theirs, "{text}");
+        for top in prompt["last_pos_top20"].as_array().expect("logits") {
+            let ours = rows[ids.len() - 1][top["id"].as_u64().expect("an id") as usize];
+            let theirs = top["logit"].as_f64().expect("a logit");
+            assert!((f64::from(ours) - theirs).abs() < 1e-3, "{text}: {ours}, not {theirs}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::chat::ChatTemplate;
 use super::vocabulary;
-use super::weights::read_json;
+use super::weights::read_json_if_any;
 use framework::error::{Error, Explain, Result};
 use framework::language::Prompt;
 use framework::store::hash_bytes;
@@ -43,10 +43,7 @@ impl Tokenizer {
             let error = Error::new("the model has no tokenizer.json").at(folder.display());
             return Err(error.fix("the one that transformers' `save_pretrained` writes for a fast tokenizer"));
         }
-        let optional = |name: &str| {
-            let path = folder.join(name);
-            if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
-        };
+        let optional = |name: &str| read_json_if_any(&folder.join(name));
         let (config, special) = (optional("tokenizer_config.json")?, optional("special_tokens_map.json")?);
         let token = |key: &str| {
             let text = |value: &Value| value.as_str().or(value["content"].as_str()).map(str::to_string);
@@ -103,10 +100,10 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The special token that the template puts after an answer.
+    /// The special token that the template puts after an answer; none if it refuses conversations that end with one.
     fn chat_end(&self) -> Result<Option<u32>> {
         let answer = "Yes, this one.";
-        let text = self.chat(&Prompt::new("", "Which one?"), Some(answer))?;
+        let Ok(text) = self.chat(&Prompt::new("", "Which one?"), Some(answer)) else { return Ok(None) };
         let end = text.rsplit_once(answer).map(|(_, end)| self.encode(end)).transpose()?;
         let special = |token: String| self.inner.get_added_vocabulary().is_special_token(&token);
         Ok(end.into_iter().flatten().find(|&id| self.token(id).is_some_and(special)))

@@ -89,7 +89,10 @@ impl<'a> Vocabulary<'a> {
     /// Byte-level pairs, as in GPT-2, Llama 3, Qwen, SmolLM.
     fn bytes(&self) -> Result<(Value, bool)> {
         let name = self.get("pre").and_then(Value::as_str).unwrap_or("missing");
-        let regex = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        let regex = |regex: &str| {
+            let pattern = json!({"Regex": regex});
+            json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
+        };
         let (words, whole_words, adds_bos) = match name {
             "gpt-2" => (None, false, false),
             "smollm" => (Some(json!({"type": "Digits", "individual_digits": true})), false, false),
@@ -98,7 +101,9 @@ impl<'a> Vocabulary<'a> {
             "tekken" => (Some(regex(TEKKEN)), true, true),
             other => return Err(refused("pre", other, "gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen, tekken")),
         };
-        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+        let (no, yes) = (false, true);
+        let bytes =
+            |cut: bool| json!({"type": "ByteLevel", "add_prefix_space": no, "trim_offsets": yes, "use_regex": cut});
         // GPT-2 cuts a text into words by a pattern that is part of `ByteLevel`.
         let split = words.into_iter().chain([bytes(matches!(name, "gpt-2" | "smollm"))]);
         let merges = self.list("merges", Value::as_str)?;

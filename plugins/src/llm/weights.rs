@@ -41,15 +41,15 @@ impl Weights {
     ///
     /// An error if the model is not supported, or a weight is missing or has another shape than the configuration says.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let (files, config) = if is_gguf(path)? {
+        let (files, architecture) = if is_gguf(path)? {
             let file = Gguf::open(path)?;
-            let config = file.config()?;
-            (Files::Gguf(file), config)
+            let architecture = Architecture::from_config(&file.config()?, path.display())?;
+            (Files::Gguf(file), architecture)
         } else {
-            let config = read_json(&path.join("config.json"))?;
-            (Files::Folder(Safetensors::open(path)?), config)
+            let config = path.join("config.json");
+            let architecture = Architecture::from_config(&read_json(&config)?, config.display())?;
+            (Files::Folder(Safetensors::open(path)?), architecture)
         };
-        let architecture = Architecture::from_config(&config, path.display())?;
         let weights = Self { path: path.to_path_buf(), architecture, files };
         for (name, shape) in weights.architecture.tensors() {
             let problem = match weights.shape(&name) {
@@ -207,7 +207,7 @@ impl Shard {
 #[allow(unsafe_code)]
 pub(crate) fn map(path: &Path) -> Result<Mmap> {
     let file = File::open(path).explain("cannot open the file", path.display())?;
-    // SAFETY: bytes are only read. Whoever changes or shortens weights while a program runs on them breaks that program.
+    // SAFETY: bytes are only read. Whoever changes weights while a program runs on them breaks that program.
     unsafe { Mmap::map(&file) }.explain("cannot map the file into memory", path.display())
 }
 
@@ -215,6 +215,11 @@ pub(crate) fn map(path: &Path) -> Result<Mmap> {
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).explain("cannot read the file", path.display())?;
     serde_json::from_str(&text).explain("the file is not JSON", path.display())
+}
+
+/// A JSON file's content, `null` if there is no such file.
+pub(crate) fn read_json_if_any(path: &Path) -> Result<Value> {
+    if path.is_file() { read_json(path) } else { Ok(Value::Null) }
 }
 
 fn is_gguf(path: &Path) -> Result<bool> {

@@ -23,7 +23,7 @@ framework::plugin! {
     /// a no, and `max_users` says how many users are learned from.
     struct Llm: Recommender = "llm" {
         /// What answers.
-        language_model: Pick<dyn LanguageModel>,
+        language_model: Pick<dyn LanguageModel> = Pick::named("tiny"),
         /// What writes a text about the user's preferences for the prompt, if anything does.
         aggregator: Option<Pick<dyn Aggregator>> = None,
         /// The prompt's template, built in or a file; it is given `history` (titles, oldest first), `candidate` (a title)
@@ -60,7 +60,7 @@ framework::plugin! {
 
 impl Recommender for Llm {
     fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
-        let model = self.language_model.open(&train.items.title, cx)?;
+        let model = self.language_model.open(&self.texts(train)?, cx)?;
         if !self.fine_tuned {
             return Ok(Box::new(self.judge(model, train)?));
         }
@@ -71,7 +71,7 @@ impl Recommender for Llm {
     }
 
     fn load(&self, folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
-        let model = self.language_model.open(&train.items.title, cx)?.load(folder, cx)?;
+        let model = self.language_model.open(&self.texts(train)?, cx)?.load(folder, cx)?;
         Ok(Box::new(self.judge(model, train)?))
     }
 
@@ -83,6 +83,11 @@ impl Recommender for Llm {
 }
 
 impl Llm {
+    /// What prompts are made of.
+    fn texts(&self, train: &Train) -> Result<Vec<String>> {
+        Ok(train.items.title.iter().cloned().chain([Template::open(&self.prompt)?.text]).collect())
+    }
+
     fn judge(&self, model: Arc<dyn Model>, train: &Train) -> Result<Judge> {
         Ok(Judge {
             model,
