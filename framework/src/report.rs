@@ -159,7 +159,8 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let table = self.table();
+        let mut table = self.table();
+        table.iter_mut().flatten().for_each(|cell| *cell = cell.replace('|', "\\|"));
         let widths: Vec<usize> =
             (0..table[0].len()).map(|n| table.iter().map(|line| line[n].chars().count()).max().unwrap_or(0)).collect();
         let written = |line: &Vec<String>| {
@@ -187,6 +188,12 @@ impl Report {
         let (data, protocol) = (&first["data"], &first["plan"]["protocol"]);
         let ties = data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0;
         let masked = if protocol["mask_seen"] == true { "masked" } else { "not masked" };
+        let ranking = match protocol["candidates"]["negatives"].as_u64() {
+            Some(negatives) if negatives > 0 => {
+                format!("ranking of {} candidates (uniform negatives) out of {} items", negatives + 1, data["items"])
+            }
+            _ => format!("full ranking of {} items", data["items"]),
+        };
         let split = protocol["split"].as_str().unwrap_or_default().replace('_', "-");
         let _ = writeln!(
             text,
@@ -195,9 +202,8 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "- protocol: {}-core, {split}, full ranking of {} items for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",
+            "- protocol: {}-core, {split}, {ranking} for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",
             protocol["k_core"],
-            data["items"],
             data["test_cases"],
             protocol["max_history"],
             short(&first["fingerprint"])

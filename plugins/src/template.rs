@@ -9,9 +9,10 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The templates that come with the program, by name.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     ("tallrec", include_str!("../../experiments/prompts/tallrec.jinja")),
     ("recurrent", include_str!("../../experiments/prompts/recurrent.jinja")),
+    ("terse", include_str!("../../experiments/prompts/terse.jinja")),
 ];
 
 /// A prompt's template.
@@ -19,6 +20,7 @@ pub(crate) struct Template {
     /// Its text, which belongs into cache keys.
     pub text: String,
     name: String,
+    parsed: Environment<'static>,
 }
 
 impl Template {
@@ -34,16 +36,22 @@ impl Template {
                     .fix(format!("the path of a file, or one of {}", names.join(", "))));
             }
         };
-        Ok(Self { text, name: name.to_string() })
+        Self::new(name, text)
+    }
+
+    fn new(name: &str, text: String) -> Result<Self> {
+        let mut parsed = Environment::new();
+        parsed.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        parsed.set_syntax(syntax.explain("reading a prompt's template", name)?);
+        parsed.add_template_owned("prompt", text.clone()).explain("reading a prompt's template", name)?;
+        Ok(Self { text, name: name.to_string(), parsed })
     }
 
     /// The prompt with `values` filled in; a name that the template asks for and nobody gives is an error.
     pub fn fill(&self, values: impl Serialize) -> Result<Prompt> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.explain("reading a prompt's template", &self.name)?);
-        let text = environment.render_named_str(&self.name, &self.text, minijinja::Value::from(Serde(values)));
+        let template = self.parsed.get_template("prompt");
+        let text = template.and_then(|template| template.render(minijinja::Value::from(Serde(values))));
         let text = text.map_err(|error| Error::new(format!("the prompt cannot be filled in: {error}")).at(&self.name))?;
         let (instructions, question) = text.split_once("\n---\n").unwrap_or(("", &text));
         Ok(Prompt::new(instructions.trim(), question.trim()))
@@ -58,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_template_gives_both_messages() {
-        let template = Template { text: "Be {{ how }}.\n---\n{% for x in of %}\n- {{ x }}\n{% endfor %}".into(), name: "t".into() };
+        let template = Template::new("t", "Be {{ how }}.\n---\n{% for x in of %}\n- {{ x }}\n{% endfor %}".into());
+        let template = template.expect("a template");
         let prompt = template.fill(json!({ "how": "brief", "of": ["a", "b"] })).expect("a prompt");
         assert_eq!(prompt, Prompt::new("Be brief.", "- a\n- b"));
         assert_eq!(prompt.0[0].role, Speaker::System);
@@ -70,6 +79,6 @@ mod tests {
     fn built_in_templates_are_found_and_others_refused() {
         assert!(BUILT_IN.iter().all(|(name, _)| Template::open(name).is_ok()));
         let message = Template::open("no-such").err().expect("no template").to_string();
-        assert!(message.contains("tallrec, recurrent"), "{message}");
+        assert!(message.contains("tallrec, recurrent, terse"), "{message}");
     }
 }

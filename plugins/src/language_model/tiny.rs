@@ -101,7 +101,7 @@ fn train_tokenizer(vocab_size: usize, texts: &[String], folder: &Path) -> Result
     let special = ["<|start|>", "<|end|>"].map(|text| AddedToken::from(text.to_string(), true));
     let mut trainer = BpeTrainerBuilder::new()
         .vocab_size(vocab_size)
-        .min_frequency(2)
+        .min_frequency(1)
         .show_progress(false)
         .initial_alphabet(tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect())
         .special_tokens(special.to_vec())

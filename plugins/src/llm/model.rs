@@ -13,6 +13,7 @@ use framework::error::{Explain, Result};
 use framework::language::{Decoding, Example, Generation, Lora, Method, Model, Prompt, Tuning};
 use framework::parameters;
 use framework::store::hash_json;
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ impl Model for Local {
         cx: &Context,
     ) -> Result<Arc<dyn Model>> {
         let lesson = |group: &Vec<Example>| tune::lesson(&self.tokenizer, group, tuning);
-        let lessons = groups.iter().map(lesson).collect::<Result<_>>()?;
+        let lessons = groups.par_iter().map(lesson).collect::<Result<_>>()?;
         let decoder = tune::prepare(self.decoder.clone(), tuning, &cx.rng("initial values"))?;
         let model = |decoder: &Decoder| self.with(decoder.clone().no_grad(), Some(Self::tuned(decoder, tuning)));
         let best = Tuner { lessons, tuning, cx }.tune(decoder, &|decoder| validate(Arc::new(model(decoder))))?;

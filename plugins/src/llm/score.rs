@@ -11,6 +11,7 @@ use framework::fused::vector;
 use framework::host::Shards;
 use framework::language::Prompt;
 use framework::vectorized;
+use rayon::prelude::*;
 
 /// Tokens that are read at once.
 const PASS_TOKENS: usize = 2048;
@@ -38,7 +39,7 @@ pub(crate) fn score(
     cx: &Context,
 ) -> Result<Vec<Vec<Vec<f64>>>> {
     let questions: Vec<Vec<Question>> =
-        groups.iter().map(|group| ask(tokenizer, group, answers, decoder)).collect::<Result<_>>()?;
+        groups.par_iter().map(|group| ask(tokenizer, group, answers, decoder)).collect::<Result<_>>()?;
     let flat: Vec<&Question> = questions.iter().flatten().collect();
     let shards = Shards::new(&cx.device)?;
     let bar = cx.bar("scoring", flat.len());

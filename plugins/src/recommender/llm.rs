@@ -10,6 +10,7 @@ use framework::plugin::{Pick, defaults};
 use framework::protocol::Train;
 use framework::rng::Rng;
 use framework::roles::{Aggregator, LanguageModel, Query, Recommender, Scorer};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,10 @@ framework::plugin! {
         /// Users that are learned from at most, drawn with the seed; 0 takes all.
         #[range(0..=100_000_000)]
         max_users: usize = 0,
-        /// Items never chosen, learned as a no beside each user's last training item.
+        /// The most recent training items of each user that are learned as a yes, each after the history before it.
+        #[range(1..=10_000)]
+        targets_per_user: usize = 1,
+        /// Items never chosen, learned as a no beside each yes.
         #[range(1..=1000)]
         negatives: usize = 1,
         /// Whether the model is fine-tuned, or asked as it is.
@@ -99,32 +103,35 @@ impl Llm {
         })
     }
 
-    /// For each user that is learned from, their last training item and the negatives.
+    /// For each target that is learned, a yes and the negatives.
     fn examples(&self, judge: &Judge, train: &Train, cx: &Context) -> Result<Vec<Vec<Example>>> {
         let rng = cx.rng("examples");
-        let mut users: Vec<usize> = (0..train.sequences.len()).filter(|n| train.sequences[*n].items.len() > 1).collect();
+        let mut users: Vec<usize> = (0..train.sequences.len()).collect();
         if self.max_users > 0 {
             rng.fork(0).shuffle(&mut users);
             users.truncate(self.max_users);
             users.sort_unstable();
         }
-        let split = |user: &usize| train.sequences[*user].items.split_last();
-        let histories: Vec<(&u32, &[u32])> = users.iter().filter_map(split).collect();
-        let seen: Vec<&[u32]> = histories.iter().map(|(_, history)| &history[history.len().saturating_sub(train.max_history)..]).collect();
-        let preferences = judge.preferences(&seen, cx)?;
-        let mut groups = Vec::new();
-        for ((user, (target, history)), preference) in users.iter().zip(&histories).zip(&preferences) {
-            let mut rng = rng.fork(1 + *user as u64);
-            let mut candidates = vec![(**target, &self.yes)];
-            for _ in 0..self.negatives {
-                candidates.push((other(&train.sequences[*user].items, train.num_items(), &mut rng)?, &self.no));
+        let mut targets = Vec::new();
+        for user in users {
+            let items = &train.sequences[user].items;
+            for n in items.len().saturating_sub(self.targets_per_user).max(1)..items.len() {
+                let mut rng = rng.fork(1 + user as u64).fork(n as u64);
+                let mut candidates = vec![items[n]];
+                for _ in 0..self.negatives {
+                    candidates.push(other(items, train.num_items(), &mut rng)?);
+                }
+                targets.push((&items[n.saturating_sub(train.max_history)..n], candidates));
             }
-            let items: Vec<u32> = candidates.iter().map(|(item, _)| *item).collect();
-            let prompts = judge.prompts(history, &items, preference)?;
-            let examples = prompts.into_iter().zip(candidates);
-            groups.push(examples.map(|(prompt, (_, answer))| Example { prompt, answer: answer.clone() }).collect());
         }
-        Ok(groups)
+        let histories: Vec<&[u32]> = targets.iter().map(|(history, _)| *history).collect();
+        let preferences = judge.preferences(&histories, cx)?;
+        let groups = targets.par_iter().zip(&preferences).map(|((history, candidates), preference)| {
+            let prompts = judge.prompts(history, candidates, preference)?;
+            let answers = [&self.yes].into_iter().chain(std::iter::repeat(&self.no));
+            Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Example { prompt, answer: answer.clone() }).collect())
+        });
+        groups.collect()
     }
 }
 
@@ -176,10 +183,9 @@ impl Scorer for Judge {
         let histories: Vec<&[u32]> = queries.iter().map(|query| query.history).collect();
         let preferences = self.preferences(&histories, cx)?;
         let candidates: Vec<&[u32]> = queries.iter().map(|query| query.candidates.unwrap_or(&all)).collect();
-        let mut groups = Vec::new();
-        for ((query, candidates), preference) in queries.iter().zip(&candidates).zip(&preferences) {
-            groups.push(self.prompts(query.history, candidates, preference)?);
-        }
+        let asked = queries.par_iter().zip(&candidates).zip(&preferences);
+        let prompts = asked.map(|((query, candidates), preference)| self.prompts(query.history, candidates, preference));
+        let groups = prompts.collect::<Result<Vec<_>>>()?;
         let likelihoods = self.model.score(&groups, &self.answers, cx)?;
         let mut scores = vec![f32::NEG_INFINITY; queries.len() * all.len()];
         for ((row, candidates), likelihoods) in scores.chunks_mut(all.len()).zip(candidates).zip(likelihoods) {
