@@ -8,5 +8,6 @@ fn main() -> ExitCode {
     framework::cli::main(framework::cli::BuiltIn {
         base: include_str!("base.toml"),
         lock: include_str!("../Cargo.lock"),
+        checkpoint: "local",
     })
 }

@@ -1,5 +1,6 @@
 //! `ablate bench`: how long the framework's own work takes on this machine, and a training step beside a peer's.
 
+mod language_model;
 mod training;
 
 use crate::ablation::Plan;
@@ -14,6 +15,7 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
 
+pub use language_model::language_model;
 pub use training::training;
 
 /// Times what every command on `source` starts with: reading and checking the spec, then loading and splitting its data.

@@ -109,7 +109,7 @@ fn their_step(peer: &[String], loss: &str) -> Result<Option<Step>> {
 }
 
 /// CPU time of this process so far, over all threads.
-fn cpu_seconds() -> Result<f64> {
+pub(super) fn cpu_seconds() -> Result<f64> {
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").explain("reading the CPU time", "/proc/self/stat")?;
     // Behind the program's name, which may hold anything but ends with the last bracket: user and system time.

@@ -1,14 +1,21 @@
 //! The command line: what each command reads, calls and prints. No command computes anything here.
 
+use crate::device::DeviceName;
 use crate::error::{Error, Explain, Result};
+use crate::hub::Hub;
+use crate::language::Prompt;
 use crate::load::{Loaded, Rejected, Source, load};
+use crate::plugin::Pick;
+use crate::problem::nearest;
 use crate::progress::Progress;
 use crate::report::{self, Format};
+use crate::roles::LanguageModel;
 use crate::run::{Finished, Runner, keys};
 use crate::stage::{because, differences, leaves};
 use crate::store::{Store, Summary};
-use crate::{bench, context, docs, fetch, log, roles};
+use crate::{ask, bench, context, docs, fetch, log};
 use clap::{Args, Parser, Subcommand};
+use indicatif::HumanBytes;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +45,27 @@ struct SpecArgument {
     /// Sets a key, in TOML: --set 'recommender.dropout=0.1'.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(Args)]
+struct Question {
+    /// A folder or file, or a name that was fetched; or a spec's TOML file, whose first language model is asked.
+    model: String,
+    /// What is asked.
+    #[arg(long)]
+    prompt: String,
+    /// Instructions that stand above it.
+    #[arg(long, default_value = "")]
+    system: String,
+    /// How the answer is drawn, in TOML: --set 'max_tokens=100', --set 'temperature=0.7'.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// What random numbers come from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// As `device` in a spec; the spec's own when not given, else `flex`.
+    #[arg(long)]
+    device: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -107,14 +135,27 @@ enum Command {
         /// Another run.
         b: String,
     },
-    /// Gets a dataset from its source into the cache; without a name, lists what there is.
+    /// Gets a dataset or a language model from its source into the cache; without a name, lists what there is.
     Fetch {
-        /// A dataset's name, as in `ml-100k`.
+        /// A name, as in `ml-100k`; or a model of the Hugging Face hub, OWNER/NAME[@REVISION].
+        ///
+        /// A copy that is there already stays, unless another revision is named: `@main` is the newest. HF_ENDPOINT
+        /// names a mirror of the hub, HF_TOKEN lets you in where terms must be accepted first.
         name: Option<String>,
-        /// A local copy: a folder or a zip.
+        /// A local copy: a folder, a zip, a Python wheel, or the file itself.
         #[arg(long)]
         from: Option<PathBuf>,
     },
+    /// Says what a language model's checkpoint is: sizes, memory, tokenizer, licence.
+    Inspect {
+        /// A folder or file, or a name that was fetched.
+        model: String,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Asks a language model once and prints its answer; nothing is stored.
+    Generate(Question),
     /// Times reading a spec and loading and splitting its data.
     Bench {
         #[command(flatten)]
@@ -125,8 +166,11 @@ enum Command {
         /// Instead: a training step of the spec's recommender with each of these losses, on generated data.
         #[arg(long)]
         loss: Vec<String>,
-        /// A command that times its own step in turns with ours: it gets a loss and a number of steps.
-        #[arg(long, requires = "loss")]
+        /// Instead: this work of the spec's language model: forward, lora, generate, score_one_by_one, score_shared.
+        #[arg(long, conflicts_with = "loss")]
+        work: Vec<String>,
+        /// A command that times its own step in turns with ours: it gets a loss, or a work, and a number of steps.
+        #[arg(long)]
         peer: Option<String>,
     },
     /// Writes the book's reference pages.
@@ -147,6 +191,8 @@ pub struct BuiltIn {
     pub base: &'static str,
     /// The text of `Cargo.lock`.
     pub lock: &'static str,
+    /// The language model that reads checkpoints from the path in its key `model`.
+    pub checkpoint: &'static str,
 }
 
 /// Runs the program; the exit code is 0, 1 for an error, 2 for a wrong spec, 130 after Ctrl-C.
@@ -194,11 +240,14 @@ impl Cli {
             Command::Show { run, json } => self.show(run, *json)?,
             Command::Diff { a, b } => self.diff(a, b)?,
             Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
+            Command::Inspect { model, json } => self.inspect(&ask::checkpoint(built_in.checkpoint, model)?, *json)?,
+            Command::Generate(question) => self.generate(question, built_in)?,
             Command::Bench { runs: Some(runs), .. } => bench::list(*runs)?,
+            Command::Bench { spec, work, peer, .. } if !work.is_empty() => {
+                bench::language_model(&spec.load(built_in)?.plans[0], work, &words(peer), &self.cache()?)?;
+            }
             Command::Bench { spec, loss, peer, .. } if !loss.is_empty() => {
-                let losses: Vec<&str> = loss.iter().map(String::as_str).collect();
-                let peer: Vec<String> =
-                    peer.iter().flat_map(|peer| peer.split_whitespace()).map(String::from).collect();
+                let (losses, peer): (Vec<&str>, _) = (loss.iter().map(String::as_str).collect(), words(peer));
                 bench::training(spec.load(built_in)?.spec.recommender.name(), &losses, &peer)?;
             }
             Command::Bench { spec, .. } => bench::spec(&spec.source(built_in), &self.cache()?)?,
@@ -373,23 +422,81 @@ impl Cli {
     }
 
     fn fetch(&self, name: Option<&str>, from: Option<&std::path::Path>) -> Result<()> {
-        let archives = <dyn roles::Dataset as crate::plugin::Role>::plugins().into_iter().flat_map(|plugin| {
-            let built = (plugin.read)(&toml::Table::new(), &mut crate::problem::Reader::default());
-            built.map_or(Vec::new(), |(dataset, _)| dataset.archives())
-        });
-        let archives: Vec<_> = archives.collect();
+        let archives = fetch::archives();
         let Some(name) = name else {
             archives.iter().for_each(|archive| println!("{:<12} {}", archive.name, archive.title));
+            println!("{:<12} a language model of the Hugging Face hub, at a commit if you name one", "OWNER/NAME");
             return Ok(());
         };
-        let Some(archive) = archives.iter().find(|archive| archive.name == name) else {
-            let names: Vec<&str> = archives.iter().map(|archive| archive.name).collect();
-            return Err(
-                Error::new(format!("no dataset is called `{name}`")).fix(format!("one of {}", names.join(", ")))
-            );
+        let names = || archives.iter().map(|archive| archive.name);
+        let folder = match (archives.iter().find(|archive| archive.name == name), from) {
+            (Some(archive), from) => fetch::fetch(archive, &self.cache()?, from, &Progress::default())?,
+            (None, None) if name.contains('/') => {
+                Hub::from_environment().fetch(name, &self.cache()?, &Progress::default())?
+            }
+            (None, Some(_)) if name.contains('/') => {
+                let what = format!("`{name}` is not a name that `--from` knows the files of");
+                return Err(Error::new(what).fix("the path of your copy as the language model's `model`"));
+            }
+            (None, _) => {
+                let known =
+                    format!("one of {}; or OWNER/NAME of the Hugging Face hub", names().collect::<Vec<_>>().join(", "));
+                let near = nearest(name, names()).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+                return Err(Error::new(format!("no dataset or model is called `{name}`")).fix(near + &known));
+            }
         };
-        let folder = fetch::fetch(archive, &self.cache()?, from, &Progress::default())?;
         println!("{}", folder.display());
+        Ok(())
+    }
+
+    fn inspect(&self, model: &Pick<dyn LanguageModel>, json: bool) -> Result<()> {
+        let description = model.describe(&self.cache()?)?;
+        if json {
+            println!("{description:#}");
+            return Ok(());
+        }
+        for (key, value) in leaves(&description) {
+            match (&value, value.as_u64()) {
+                (Value::Array(all), _) if all.len() > 12 => {
+                    let first = Value::Array(all[..12].to_vec());
+                    println!("{key} = the first 12 of {}: {first}", all.len());
+                }
+                (_, Some(bytes)) if key.starts_with("bytes.") => println!("{key} = {value} ({})", HumanBytes(bytes)),
+                _ => println!("{key} = {value}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn generate(&self, question: &Question, built_in: BuiltIn) -> std::result::Result<(), Rejected> {
+        let Question { model, prompt, system, set, seed, device } = question;
+        let decoding = ask::decoding(set)?;
+        let spec = SpecArgument { spec: model.into(), set: Vec::new() };
+        let plan = match model.ends_with(".toml") {
+            true => spec.load(built_in)?.plans.into_iter().next(),
+            false => None,
+        };
+        let pick = match &plan {
+            Some(plan) => ask::first_in(&plan.table())?,
+            None => ask::checkpoint(built_in.checkpoint, model)?,
+        };
+        let device = match (device, &plan) {
+            (Some(name), _) => ask::setting(&toml::Value::from(name.as_str())).map_err(|error| error.at("--device"))?,
+            (None, Some(plan)) => plan.spec.device.clone(),
+            (None, None) => DeviceName("flex".into()),
+        };
+        let work = tempfile::tempdir().explain("creating a temporary folder", "the system's temporary folder")?;
+        let (device, work) = (crate::device::open(&device)?, work.path().to_path_buf());
+        let cx = context::Context::new(device, *seed, work, self.cache()?, Progress::default());
+        // A model that is made from the experiment's texts is given the titles, as recommenders do.
+        let corpus = plan.map(|plan| plan.spec.dataset.load(&cx)).transpose()?;
+        let model = pick.open(&corpus.map_or(Vec::new(), |corpus| corpus.items.title), &cx)?;
+        let started = Instant::now();
+        let answer = ask::answer(model.as_ref(), Prompt::new(system, prompt), &decoding, *seed, &cx)?;
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{}", answer.text);
+        let (read, written, rate) = (answer.prompt_tokens, answer.tokens, answer.tokens as f64 / seconds);
+        eprintln!("{read} tokens read, {written} written in {seconds:.1} s, {rate:.1} tokens per second");
         Ok(())
     }
 }
@@ -453,4 +560,9 @@ fn print_reason(stage: &str, found: bool, because: &[&str]) {
 
 fn read(store: &Store, id: &str) -> Result<Value> {
     store.run(id)?.ok_or_else(|| Error::new(format!("run {id} is not in the store")).fix("`ablate list`"))
+}
+
+/// The words of a command.
+fn words(command: &Option<String>) -> Vec<String> {
+    command.iter().flat_map(|command| command.split_whitespace()).map(String::from).collect()
 }

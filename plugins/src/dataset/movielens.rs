@@ -7,9 +7,9 @@
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Items};
 use framework::error::{Error, Explain, Result};
-use framework::fetch::{Archive, FileSum, PythonPackage};
+use framework::fetch::{Archive, FileSum, PythonPackage, Zip};
 use framework::roles::Dataset;
-use framework::{choice, plugin};
+use framework::{choice, inventory, plugin};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -49,10 +49,6 @@ impl Dataset for MovieLens {
         let mut files = vec![folder.join(layout.ratings), folder.join(layout.items)];
         files.extend(posters(&folder)?);
         Ok(files)
-    }
-
-    fn archives(&self) -> Vec<Archive> {
-        vec![ML_100K, ML_1M]
     }
 }
 
@@ -279,18 +275,29 @@ MovieLens is licensed by GroupLens Research, University of Minnesota, for resear
  - do not use it for commercial or revenue-bearing purposes without permission of a GroupLens faculty member.
 The full terms are in the README that comes with the data and at grouplens.org/datasets/movielens.";
 
+inventory::submit! { ML_100K }
+inventory::submit! { ML_1M }
+
 const ML_100K: Archive = Archive {
     name: "ml-100k",
     title: "MovieLens 100K",
-    url: "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-    // Size and checksum of both zips are from public dataset catalogues; those of the files inside were computed.
-    bytes: 4_924_376,
-    sha256: "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
     licence: LICENCE,
-    files: &[
-        FileSum { name: "u.data", sha256: Some("06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490") },
-        FileSum { name: "u.item", sha256: Some("553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701") },
-    ],
+    zip: Some(Zip {
+        url: "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+        // Size and checksum of both zips are from public dataset catalogues; those of the files inside were computed.
+        bytes: 4_924_376,
+        sha256: "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        files: &[
+            FileSum {
+                name: "u.data",
+                sha256: Some("06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"),
+            },
+            FileSum {
+                name: "u.item",
+                sha256: Some("553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701"),
+            },
+        ],
+    }),
     extras: &["README", "posters"],
     package: Some(PythonPackage {
         name: "recbole",
@@ -312,12 +319,14 @@ const ML_100K: Archive = Archive {
 const ML_1M: Archive = Archive {
     name: "ml-1m",
     title: "MovieLens 1M",
-    url: "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
-    bytes: 5_917_549,
-    sha256: "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
     licence: LICENCE,
-    // The zip could not be downloaded where this was written, so its files are not known by their sums.
-    files: &[FileSum { name: "ratings.dat", sha256: None }, FileSum { name: "movies.dat", sha256: None }],
+    zip: Some(Zip {
+        url: "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
+        bytes: 5_917_549,
+        sha256: "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        // The zip could not be downloaded where this was written, so its files are not known by their sums.
+        files: &[FileSum { name: "ratings.dat", sha256: None }, FileSum { name: "movies.dat", sha256: None }],
+    }),
     extras: &["README", "posters"],
     package: None,
 };

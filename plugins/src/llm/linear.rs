@@ -3,8 +3,9 @@
 //! burn's own LoRA adds the product of the adapter's factors to the weight before it is used, so that the backward pass
 //! computes a gradient as large as the weight. Here inputs go through the factors one after another.
 
+use super::few;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use framework::noise::Noise;
 
 /// `x . weight^T + bias`, plus what the adapter adds.
@@ -29,17 +30,18 @@ pub(crate) struct Adapter {
 }
 
 impl Linear {
-    /// `x` `[tokens, input]` to `[tokens, output]`.
-    pub fn forward(&self, x: Tensor<2>, noise: &mut Noise) -> Tensor<2> {
-        let mut y = x.clone().matmul(self.weight.val().transpose());
+    /// `x` `[tokens, input]` to `[tokens, output]`; `few` is for tokens of one row each, without gradients.
+    pub fn forward(&self, x: Tensor<2>, few: bool, noise: &mut Noise) -> Tensor<2> {
+        let product = if few { few::product } else { |x: Tensor<2>, w: Tensor<2>| x.matmul(w.transpose()) };
+        let mut y = product(x.clone(), self.weight.val());
         if let Some(bias) = &self.bias {
             y = y + bias.val().unsqueeze();
         }
         match &self.adapter {
             None => y,
             Some(adapter) => {
-                let x = noise.dropout(x, adapter.dropout).matmul(adapter.a.val().transpose());
-                y + (x * adapter.scale).matmul(adapter.b.val().transpose())
+                let x = product(noise.dropout(x, adapter.dropout), adapter.a.val());
+                y + product(x * adapter.scale, adapter.b.val())
             }
         }
     }

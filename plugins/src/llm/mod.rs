@@ -3,11 +3,14 @@
 
 pub(crate) mod architecture;
 mod attention;
+mod bench;
 mod cache;
 mod chat;
 mod composed;
 mod decoder;
+pub(crate) mod describe;
 mod encoder;
+mod few;
 mod generate;
 mod gguf;
 mod layout;

@@ -4,13 +4,13 @@ use super::decoder::Decoder;
 use super::generate::Writer;
 use super::tokenizer::Tokenizer;
 use super::tune::{self, Tuner};
-use super::{load, lora, score};
+use super::{bench, load, lora, score};
 use burn::module::Module;
 use burn::tensor::TensorData;
 use framework::checkpoint::{self, Tensors};
 use framework::context::Context;
 use framework::error::{Explain, Result};
-use framework::language::{Decoding, Example, Generation, Lora, Method, Model, Prompt, Tuning};
+use framework::language::{Decoding, Example, Generation, Lora, Method, Model, Prompt, Repeat, Tuning, Work};
 use framework::parameters;
 use framework::store::hash_json;
 use rayon::prelude::*;
@@ -155,5 +155,9 @@ impl Model for Local {
                 Ok(Arc::new(self.with(decoder.no_grad(), Some(tuned))))
             }
         }
+    }
+
+    fn work(&self, work: Work, cx: &Context) -> Result<Repeat> {
+        bench::work(self, work, cx)
     }
 }

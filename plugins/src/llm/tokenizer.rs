@@ -153,6 +153,19 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// Whether the model brought a chat template.
+    pub(crate) fn has_template(&self) -> bool {
+        !self.chat.is_plain()
+    }
+
+    /// Tokens that stand for no text, in the order of their ids.
+    pub(crate) fn special_tokens(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder();
+        let mut special: Vec<_> = added.iter().filter(|(_, token)| token.special).collect();
+        special.sort_by_key(|(id, _)| **id);
+        special.into_iter().map(|(_, token)| token.content.clone()).collect()
+    }
+
     /// A token as the vocabulary spells it: `ĠYes` for ` Yes` in byte-level ones.
     pub(crate) fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

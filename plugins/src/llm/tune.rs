@@ -145,6 +145,31 @@ fn add(a: Vec<Option<Tensor<1>>>, b: Vec<Option<Tensor<1>>>) -> Vec<Option<Tenso
     a.into_iter().zip(b).map(sum).collect()
 }
 
+/// The mean loss over all targets of `step` and its gradients, added up over as many passes as its tokens need.
+pub(crate) fn gradients(
+    decoder: &Decoder,
+    step: &[&Lesson],
+    tuning: &Tuning,
+    shards: &Shards,
+    rng: &Rng,
+) -> (f64, Vec<Option<Tensor<1>>>) {
+    let count: f32 = step.iter().flat_map(|lesson| &lesson.targets).map(|(_, _, count)| count).sum();
+    let (mut loss, mut gradients) = (0.0, Vec::new());
+    let passes = passes(step, |lesson| lesson.row.tokens.len(), tuning.tokens_per_pass);
+    for (n, lessons) in passes.into_iter().enumerate() {
+        let work: Vec<_> = shards.cut(lessons).into_iter().enumerate().collect();
+        let results = shards.run(work, |(shard, lessons)| {
+            let pass = Pass { lessons, share: 1.0 / count, checkpointing: tuning.gradient_checkpointing };
+            pass.gradients(decoder, &rng.fork((n * 64 + shard) as u64))
+        });
+        for (value, part) in results {
+            loss += value;
+            gradients = if gradients.is_empty() { part } else { add(gradients, part) };
+        }
+    }
+    (loss, gradients)
+}
+
 /// How a decoder is trained.
 pub(crate) struct Tuner<'a> {
     pub lessons: Vec<Lesson>,
@@ -197,21 +222,8 @@ impl Tuner<'_> {
 
     /// One update; the mean loss over the step's targets.
     fn step(&self, state: &mut State, step: &[&Lesson], steps: usize, shards: &Shards, rng: &Rng) -> Result<f64> {
-        let count: f32 = step.iter().flat_map(|lesson| &lesson.targets).map(|(_, _, count)| count).sum();
         let rng = rng.fork(1 + state.note.step as u64);
-        let (mut loss, mut gradients) = (0.0, Vec::new());
-        for (n, lessons) in passes(step, |lesson| lesson.row.tokens.len(), self.tuning.tokens_per_pass).into_iter().enumerate() {
-            let work: Vec<_> = shards.cut(lessons).into_iter().enumerate().collect();
-            let results = shards.run(work, |(shard, lessons)| {
-                let checkpointing = self.tuning.gradient_checkpointing;
-                let pass = Pass { lessons, share: 1.0 / count, checkpointing };
-                pass.gradients(&state.decoder, &rng.fork((n * 64 + shard) as u64))
-            });
-            for (value, part) in results {
-                loss += value;
-                gradients = if gradients.is_empty() { part } else { add(gradients, part) };
-            }
-        }
+        let (loss, mut gradients) = gradients(&state.decoder, step, self.tuning, shards, &rng);
         if !loss.is_finite() {
             return Err(Error::new(format!("training diverged: the loss was {loss}"))
                 .at(format!("recommender, epoch {}, step {}", state.note.epochs.len() + 1, state.note.step + 1))

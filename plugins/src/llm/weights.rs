@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ impl Weights {
             (Files::Gguf(file), architecture)
         } else {
             let config = path.join("config.json");
+            if !config.is_file() {
+                return Err(no_model("the folder has no config.json", path));
+            }
             let architecture = Architecture::from_config(&read_json(&config)?, config.display())?;
             (Files::Folder(Safetensors::open(path)?), architecture)
         };
@@ -98,6 +101,21 @@ impl Weights {
         match &self.files {
             Files::Folder(_) => Tokenizer::from_folder(&self.path),
             Files::Gguf(file) => Tokenizer::from_gguf(file.header(), &self.path),
+        }
+    }
+
+    /// Where it comes from and under which licence, as far as its files say: `revision.json` of `ablate fetch`, or the
+    /// header of a GGUF file.
+    pub(crate) fn source(&self) -> Result<Value> {
+        match &self.files {
+            Files::Folder(_) => {
+                let pinned = read_json_if_any(&self.path.join("revision.json"))?;
+                Ok(json!({"name": pinned["repository"], "revision": pinned["revision"], "licence": pinned["licence"]}))
+            }
+            Files::Gguf(file) => {
+                let (name, licence) = (file.header().get("general.name"), file.header().get("general.license"));
+                Ok(json!({"name": name, "revision": null, "licence": licence}))
+            }
         }
     }
 
@@ -227,9 +245,12 @@ fn is_gguf(path: &Path) -> Result<bool> {
     if path.is_dir() || gguf && path.is_file() {
         return Ok(gguf && path.is_file());
     }
-    let error = Error::new("there is no language model").at(path.display());
-    Err(error
-        .fix("a folder in Hugging Face's format (config.json, model.safetensors, tokenizer.json), or a .gguf file"))
+    Err(no_model("there is no language model", path))
+}
+
+fn no_model(what: &str, path: &Path) -> Error {
+    let fix = "a folder in Hugging Face's format (config.json, model.safetensors, tokenizer.json), or a .gguf file";
+    Error::new(what).at(path.display()).fix(fix)
 }
 
 #[cfg(test)]

@@ -62,5 +62,6 @@ fn main() -> ExitCode {
     framework::cli::main(framework::cli::BuiltIn {
         base: include_str!("../../../experiments/base.toml"),
         lock: include_str!("../../../Cargo.lock"),
+        checkpoint: "local",
     })
 }
