@@ -7,7 +7,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     framework::cli::main(framework::cli::BuiltIn {
         base: include_str!("base.toml"),
-        lock: include_str!("../Cargo.lock"),
+        code: framework::provenance::Code {
+            lock: include_str!("../Cargo.lock"),
+            revision: option_env!("ABLATE_REVISION"),
+        },
         checkpoint: "local",
     })
 }

@@ -24,5 +24,9 @@ fn a_plugin_crate_of_its_own_builds_and_runs() {
         .output()
         .expect("it starts");
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && out.contains("| alphabetical"), "{out}");
+    assert!(
+        output.status.success() && out.contains("| alphabetical"),
+        "{out}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-const ROUNDS: usize = 3;
-const STEPS: usize = 3;
+const ROUNDS: usize = 2;
+const STEPS: usize = 2;
 
 /// A step's wall and CPU milliseconds, and the process's peak memory in MiB.
 type Measured = [f64; 3];

@@ -8,6 +8,7 @@ use crate::load::{Loaded, Rejected, Source, load};
 use crate::plugin::Pick;
 use crate::problem::nearest;
 use crate::progress::Progress;
+use crate::provenance::Code;
 use crate::report::{self, Format};
 use crate::roles::LanguageModel;
 use crate::run::{Finished, Runner, keys};
@@ -189,8 +190,8 @@ enum Command {
 pub struct BuiltIn {
     /// The text of `experiments/base.toml`.
     pub base: &'static str,
-    /// The text of `Cargo.lock`.
-    pub lock: &'static str,
+    /// What the program was made from.
+    pub code: Code,
     /// The language model that reads checkpoints from the path in its key `model`.
     pub checkpoint: &'static str,
 }
@@ -274,7 +275,7 @@ impl Cli {
         let progress = Progress::default();
         // A killed run leaves its folder behind; a living one never works in it for a week.
         self.store()?.sweep_tmp(std::time::Duration::from_secs(7 * 24 * 3600))?;
-        let mut runner = Runner::new(self.store()?, self.cache()?, progress.clone(), built_in.lock, fresh.to_vec());
+        let mut runner = Runner::new(self.store()?, self.cache()?, progress.clone(), built_in.code, fresh.to_vec());
         let started = Instant::now();
         let (mut made, mut failed) = (0, 0);
         for (n, plan) in loaded.plans.iter().enumerate() {

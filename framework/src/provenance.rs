@@ -3,17 +3,22 @@
 use serde_json::{Value, json};
 use std::process::Command;
 
+/// The code that the program was made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// The text of `Cargo.lock`.
+    pub lock: &'static str,
+    /// The git revision, with `-dirty` behind it when the code had changes of its own; `None` outside of git.
+    pub revision: Option<&'static str>,
+}
+
 /// Everything about this process that could change a result.
-pub fn provenance(device: &str, lock: &str) -> Value {
-    let source = env!("CARGO_MANIFEST_DIR");
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(source).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
+pub fn provenance(device: &str, code: Code) -> Value {
+    let (lock, revision) = (code.lock, code.revision);
     json!({
         "ablate": env!("CARGO_PKG_VERSION"),
-        "git_revision": git(&["rev-parse", "HEAD"]),
-        "git_dirty": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
+        "git_revision": revision.map(|revision| revision.trim_end_matches("-dirty")),
+        "git_dirty": revision.map(|revision| revision.ends_with("-dirty")),
         "cargo_lock": blake3::hash(lock.as_bytes()).to_hex().to_string(),
         "rustc": env!("ABLATE_RUSTC"),
         "crates": versions(lock),

@@ -9,6 +9,7 @@ use crate::metrics;
 use crate::plugin::Setting;
 use crate::progress::Progress;
 use crate::protocol::{Split, split};
+use crate::provenance::Code;
 use crate::roles::Scorer;
 use crate::stage::{self, Artifact, Stage, Trace, found_or_made};
 use crate::statistics;
@@ -75,7 +76,7 @@ pub struct Runner {
     store: Store,
     cache: PathBuf,
     progress: Progress,
-    lock: &'static str,
+    code: Code,
     fresh: Vec<String>,
     split: Option<(String, Split)>,
 }
@@ -92,9 +93,9 @@ pub struct Finished {
 }
 
 impl Runner {
-    /// Runs into `store`, with data in `cache`; `lock` is the text of Cargo.lock, `fresh` names stages to make again.
-    pub fn new(store: Store, cache: PathBuf, progress: Progress, lock: &'static str, fresh: Vec<String>) -> Self {
-        Self { store, cache, progress, lock, fresh, split: None }
+    /// Runs into `store`, with data in `cache`; `code` is what the program was made from, `fresh` names stages to make again.
+    pub fn new(store: Store, cache: PathBuf, progress: Progress, code: Code, fresh: Vec<String>) -> Self {
+        Self { store, cache, progress, code, fresh, split: None }
     }
 
     /// Runs a plan, or finds that it was run and that its scores are still there. A failed try is recorded in the store.
@@ -205,7 +206,7 @@ impl Runner {
             "metrics": metrics,
             "outcome": { "metrics": metrics, "checkpoint": recommender.record.files, "scores": evaluator.record.files },
             "log": log,
-            "provenance": crate::provenance::provenance(&plan.spec.device.0, self.lock),
+            "provenance": crate::provenance::provenance(&plan.spec.device.0, self.code),
         }))
     }
 

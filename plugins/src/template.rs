@@ -2,9 +2,9 @@
 
 use framework::error::{Error, Explain, Result};
 use framework::language::Prompt;
+use minijinja::Environment;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::Environment;
 use serde::Serialize;
 use std::path::Path;
 
@@ -18,18 +18,20 @@ const BUILT_IN: [(&str, &str); 3] = [
 /// A prompt's template.
 pub(crate) struct Template {
     /// Its text, which belongs into cache keys.
-    pub text: String,
+    pub(crate) text: String,
     name: String,
     parsed: Environment<'static>,
 }
 
 impl Template {
     /// The built-in template of this name, or the file at this path.
-    pub fn open(name: &str) -> Result<Self> {
+    pub(crate) fn open(name: &str) -> Result<Self> {
         let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| (*text).to_string());
         let text = match built_in {
             Some(text) => text,
-            None if Path::new(name).exists() => std::fs::read_to_string(name).explain("reading a prompt's template", name)?,
+            None if Path::new(name).exists() => {
+                std::fs::read_to_string(name).explain("reading a prompt's template", name)?
+            }
             None => {
                 let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
                 return Err(Error::new(format!("there is no prompt template `{name}`"))
@@ -49,10 +51,11 @@ impl Template {
     }
 
     /// The prompt with `values` filled in; a name that the template asks for and nobody gives is an error.
-    pub fn fill(&self, values: impl Serialize) -> Result<Prompt> {
+    pub(crate) fn fill(&self, values: impl Serialize) -> Result<Prompt> {
         let template = self.parsed.get_template("prompt");
         let text = template.and_then(|template| template.render(minijinja::Value::from(Serde(values))));
-        let text = text.map_err(|error| Error::new(format!("the prompt cannot be filled in: {error}")).at(&self.name))?;
+        let text =
+            text.map_err(|error| Error::new(format!("the prompt cannot be filled in: {error}")).at(&self.name))?;
         let (instructions, question) = text.split_once("\n---\n").unwrap_or(("", &text));
         Ok(Prompt::new(instructions.trim(), question.trim()))
     }

@@ -47,7 +47,8 @@ impl Aggregator for Recurrent {
         for round in 0..blocks.iter().map(Vec::len).max().unwrap_or_default() {
             let users: Vec<usize> = (0..histories.len()).filter(|user| blocks[*user].len() > round).collect();
             let prompt = |user: &usize| {
-                let titles: Vec<&str> = blocks[*user][round].iter().map(|item| items.title[*item as usize].as_str()).collect();
+                let titles: Vec<&str> =
+                    blocks[*user][round].iter().map(|item| items.title[*item as usize].as_str()).collect();
                 template.fill(json!({ "items": titles, "preference": preferences[*user] }))
             };
             let prompts: Vec<Prompt> = users.iter().map(prompt).collect::<Result<_>>()?;
@@ -58,6 +59,8 @@ impl Aggregator for Recurrent {
     }
 
     fn inputs(&self, cache: &Path) -> Result<Value> {
-        Ok(json!({ "language_model": self.language_model.inputs(cache)?, "prompt": Template::open(&self.prompt)?.text }))
+        Ok(
+            json!({ "language_model": self.language_model.inputs(cache)?, "prompt": Template::open(&self.prompt)?.text }),
+        )
     }
 }

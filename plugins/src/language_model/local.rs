@@ -10,7 +10,7 @@ use framework::language::Model;
 use framework::problem::nearest;
 use framework::roles::LanguageModel;
 use framework::stage::file_hashes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,7 +110,9 @@ impl LanguageModel for Local {
             Precision::F16 => FloatDType::F16,
         };
         let decoder = load::open(&weights, &cx.device, precision)?;
-        let tokenizer = Arc::new(weights.tokenizer()?);
+        // Qwen 3 would otherwise be left to think aloud before it answers.
+        let answers_at_once = Map::from_iter([("enable_thinking".to_string(), Value::Bool(false))]);
+        let tokenizer = Arc::new(weights.tokenizer()?.with_variables(answers_at_once));
         Ok(Arc::new(Open { decoder, tokenizer, base, batch_size: self.batch_size, tuned: None }))
     }
 

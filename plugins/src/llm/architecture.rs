@@ -13,9 +13,9 @@ const FAMILIES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rope {
     /// The base of the wavelengths.
-    pub theta: f64,
+    pub(crate) theta: f64,
     /// How wavelengths are stretched for longer contexts.
-    pub scaling: Scaling,
+    pub(crate) scaling: Scaling,
 }
 
 /// How wavelengths are stretched.
@@ -33,27 +33,27 @@ pub(crate) enum Scaling {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Architecture {
     /// The family: `llama`, `mistral`, `qwen2`, `qwen3`.
-    pub family: String,
-    pub vocab_size: usize,
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_layers: usize,
-    pub num_heads: usize,
+    pub(crate) family: String,
+    pub(crate) vocab_size: usize,
+    pub(crate) hidden_size: usize,
+    pub(crate) intermediate_size: usize,
+    pub(crate) num_layers: usize,
+    pub(crate) num_heads: usize,
     /// Heads of keys and values, each shared by `num_heads / num_kv_heads` heads of queries.
-    pub num_kv_heads: usize,
-    pub head_dim: usize,
-    pub rms_norm_eps: f64,
-    pub rope: Rope,
+    pub(crate) num_kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) rms_norm_eps: f64,
+    pub(crate) rope: Rope,
     /// The longest context it was trained for, in tokens.
-    pub max_positions: usize,
+    pub(crate) max_positions: usize,
     /// The most recent positions a token sees, itself included.
-    pub sliding_window: Option<usize>,
+    pub(crate) sliding_window: Option<usize>,
     /// Whether queries, keys and values have biases.
-    pub qkv_bias: bool,
+    pub(crate) qkv_bias: bool,
     /// Whether queries and keys are normalized per head.
-    pub qk_norm: bool,
+    pub(crate) qk_norm: bool,
     /// Whether the output layer is the embedding table.
-    pub tied: bool,
+    pub(crate) tied: bool,
 }
 
 impl Rope {

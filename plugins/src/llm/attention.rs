@@ -20,21 +20,21 @@ const BLOCK: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Heads {
     /// Heads of queries.
-    pub queries: usize,
+    pub(crate) queries: usize,
     /// Heads of keys and values, each shared by `queries / keys` heads of queries.
-    pub keys: usize,
+    pub(crate) keys: usize,
     /// A head's width.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
 impl Heads {
     /// Heads of queries that share one of keys.
-    pub fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.queries / self.keys
     }
 
     /// What dot products are multiplied by.
-    pub fn scale(&self) -> f32 {
+    pub(crate) fn scale(&self) -> f32 {
         (self.width as f32).powf(-0.5)
     }
 }
@@ -42,11 +42,7 @@ impl Heads {
 /// `softmax(query . key / sqrt(width)) . value` per head, queries and keys turned by their positions.
 ///
 /// `query` `[tokens, queries * width]`; `key` and `value` `[tokens, keys * width]`; the result is shaped like `query`.
-pub(crate) fn attention(
-    [query, key, value]: [Tensor<2>; 3],
-    heads: Heads,
-    layout: &Arc<Layout>,
-) -> Tensor<2> {
+pub(crate) fn attention([query, key, value]: [Tensor<2>; 3], heads: Heads, layout: &Arc<Layout>) -> Tensor<2> {
     if !gradient::applies(&query) {
         return composed::attention([query, key, value], heads, layout);
     }
@@ -159,7 +155,15 @@ impl Plan {
 
     /// Head `head` of `x` for `count` tokens from `first`, turned and scaled, as a panel of whole tiles.
     #[inline(always)]
-    fn turned(&self, x: &[f32], span: &Span, tokens: std::ops::Range<usize>, (head, of): (usize, usize), scale: f32, panel: &mut [f32]) {
+    fn turned(
+        &self,
+        x: &[f32],
+        span: &Span,
+        tokens: std::ops::Range<usize>,
+        (head, of): (usize, usize),
+        scale: f32,
+        panel: &mut [f32],
+    ) {
         let columns = self.columns();
         let count = tokens.len();
         for (row, i) in panel.chunks_exact_mut(columns).zip(tokens) {
@@ -171,7 +175,14 @@ impl Plan {
 
     /// The same as it lies.
     #[inline(always)]
-    fn copied(&self, x: &[f32], span: &Span, tokens: std::ops::Range<usize>, (head, of): (usize, usize), panel: &mut [f32]) {
+    fn copied(
+        &self,
+        x: &[f32],
+        span: &Span,
+        tokens: std::ops::Range<usize>,
+        (head, of): (usize, usize),
+        panel: &mut [f32],
+    ) {
         let columns = self.columns();
         let count = tokens.len();
         for (row, i) in panel.chunks_exact_mut(columns).zip(tokens) {

@@ -22,8 +22,7 @@ fn tokens(model: &Local, count: usize, seed: u64) -> Vec<u32> {
 pub(crate) fn work(model: &Local, work: Work, cx: &Context) -> Result<Repeat> {
     let (decoder, shards, device) = (model.decoder.clone(), Shards::new(&cx.device)?, cx.device.clone());
     let sequences: Vec<Vec<u32>> = (0..4).map(|n| tokens(model, 256, n)).collect();
-    let prompts: Vec<Vec<u32>> =
-        (0..21).map(|n| [tokens(model, 400, 9), tokens(model, 12, 10 + n)].concat()).collect();
+    let prompts: Vec<Vec<u32>> = (0..21).map(|n| [tokens(model, 400, 9), tokens(model, 12, 10 + n)].concat()).collect();
     Ok(match work {
         Work::Forward => Box::new(move || {
             let rows: Vec<Row> = sequences.iter().cloned().map(Row::plain).collect();
@@ -75,9 +74,10 @@ fn last_logits(decoder: &super::decoder::Decoder, rows: &[Row]) -> Result<Vec<f3
     let layout = decoder.layout(rows);
     let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.clone()).collect();
     let states = decoder.states(decoder.embed(&tokens), &layout, None);
-    let lasts = rows.iter().zip(&layout.spans).flat_map(|(row, span)| {
-        (0..row.starts.len()).map(move |n| (span.offset + row.branch(n).end - 1) as i64)
-    });
+    let lasts = rows
+        .iter()
+        .zip(&layout.spans)
+        .flat_map(|(row, span)| (0..row.starts.len()).map(move |n| (span.offset + row.branch(n).end - 1) as i64));
     let lasts: Vec<i64> = lasts.collect();
     let lasts = Tensor::<1, Int>::from_data(TensorData::new(lasts.clone(), [lasts.len()]), &states.device());
     super::generate::values(decoder.logits(states.select(0, lasts)))

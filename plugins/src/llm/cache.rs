@@ -21,14 +21,14 @@ pub(crate) enum Layer {
 /// The memory of all layers, and each row's length.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
-    pub layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     /// Tokens remembered of each row.
-    pub lens: Vec<usize>,
+    pub(crate) lens: Vec<usize>,
 }
 
 impl Cache {
     /// An empty memory on `device`.
-    pub fn new(layers: usize, device: &Device) -> Self {
+    pub(crate) fn new(layers: usize, device: &Device) -> Self {
         let layer = || match framework::host::holds(device) {
             true => Layer::Host(Vec::new()),
             false => Layer::Device(Remembered::default()),
@@ -37,7 +37,7 @@ impl Cache {
     }
 
     /// Keeps only these rows.
-    pub fn keep(&mut self, rows: &[usize], device: &Device) {
+    pub(crate) fn keep(&mut self, rows: &[usize], device: &Device) {
         let before = self.lens.len();
         for layer in &mut self.layers {
             match layer {
@@ -56,7 +56,7 @@ impl Cache {
 
 impl Layer {
     /// Adds the rows of `layout`, whose keys and values `[tokens, keys * width]` were just read.
-    pub fn append(&mut self, [key, value]: [Tensor<2>; 2], heads: Heads, layout: &Layout) {
+    pub(crate) fn append(&mut self, [key, value]: [Tensor<2>; 2], heads: Heads, layout: &Layout) {
         let rows = match self {
             Self::Device(layer) => return layer.append([key, value], heads, layout),
             Self::Host(rows) => rows,
@@ -64,7 +64,8 @@ impl Layer {
         let (key, value) = (Values::of(key), Values::of(value));
         for span in &layout.spans {
             for head in 0..heads.keys {
-                let mut memory = [Vec::with_capacity(2 * span.len * heads.width), Vec::with_capacity(2 * span.len * heads.width)];
+                let mut memory =
+                    [Vec::with_capacity(2 * span.len * heads.width), Vec::with_capacity(2 * span.len * heads.width)];
                 for token in span.offset..span.offset + span.len {
                     let at = (token * heads.keys + head) * heads.width;
                     let half = heads.width / 2;
@@ -80,7 +81,7 @@ impl Layer {
     /// Reads one more token of each row, which sees all that is remembered of its row.
     ///
     /// `query` `[rows, queries * width]`, `key` and `value` `[rows, keys * width]`; the result is shaped like `query`.
-    pub fn attend(&mut self, [query, key, value]: [Tensor<2>; 3], heads: Heads, layout: &Layout) -> Tensor<2> {
+    pub(crate) fn attend(&mut self, [query, key, value]: [Tensor<2>; 3], heads: Heads, layout: &Layout) -> Tensor<2> {
         let memories = match self {
             Self::Device(layer) => return layer.attend([query, key, value], heads, layout),
             Self::Host(memories) => memories,
@@ -108,14 +109,7 @@ impl Layer {
 pub(crate) fn next(lens: &[usize], rope: &super::architecture::Rope, width: usize, window: Option<usize>) -> Layout {
     let positions: Vec<u32> = lens.iter().map(|len| *len as u32).collect();
     let (cosines, sines) = turns(&positions, rope, width);
-    Layout {
-        spans: Vec::new(),
-        begins: Vec::new(),
-        positions,
-        window: window.unwrap_or(usize::MAX),
-        cosines,
-        sines,
-    }
+    Layout { spans: Vec::new(), begins: Vec::new(), positions, window: window.unwrap_or(usize::MAX), cosines, sines }
 }
 
 #[inline(always)]

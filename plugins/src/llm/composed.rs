@@ -32,9 +32,8 @@ fn mix(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, heads: Heads, bias: T
 /// `x` `[tokens, count * width]` with every head turned by its token's position.
 fn turned(x: Tensor<2>, count: usize, heads: Heads, layout: &Layout) -> Tensor<2> {
     let ([tokens, wide], half) = (x.dims(), heads.width / 2);
-    let table = |values: &Vec<f32>| {
-        Tensor::<3>::from_data(TensorData::new(values.clone(), [tokens, 1, half]), &x.device())
-    };
+    let table =
+        |values: &Vec<f32>| Tensor::<3>::from_data(TensorData::new(values.clone(), [tokens, 1, half]), &x.device());
     let (cosines, sines) = (table(&layout.cosines), table(&layout.sines));
     let x = x.reshape([tokens, count, heads.width]);
     let (low, high) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
@@ -55,12 +54,15 @@ struct Padded {
 impl Padded {
     fn new(layout: &Layout, device: &Device) -> Self {
         let (rows, len) = (layout.spans.len(), layout.spans.iter().map(|span| span.len).max().unwrap_or_default());
-        let there = layout.spans.iter().flat_map(|span| {
-            (0..len).map(move |n| (span.offset + (n + span.len).saturating_sub(len)) as i64)
-        });
-        let back = layout.spans.iter().enumerate().flat_map(|(row, span)| {
-            (0..span.len).map(move |n| (row * len + len - span.len + n) as i64)
-        });
+        let there = layout
+            .spans
+            .iter()
+            .flat_map(|span| (0..len).map(move |n| (span.offset + (n + span.len).saturating_sub(len)) as i64));
+        let back = layout
+            .spans
+            .iter()
+            .enumerate()
+            .flat_map(|(row, span)| (0..span.len).map(move |n| (row * len + len - span.len + n) as i64));
         let index = |places: Vec<i64>| {
             let shape = [places.len()];
             Tensor::from_data(TensorData::new(places, shape), device)
@@ -97,7 +99,7 @@ pub(crate) struct Remembered {
 
 impl Remembered {
     /// Adds the rows of `layout`, whose keys and values `[tokens, keys * width]` were just read.
-    pub fn append(&mut self, [key, value]: [Tensor<2>; 2], heads: Heads, layout: &Layout) {
+    pub(crate) fn append(&mut self, [key, value]: [Tensor<2>; 2], heads: Heads, layout: &Layout) {
         let padded = Padded::new(layout, &key.device());
         let new = [turned(key, heads.keys, heads, layout), value].map(|x| padded.spread(x, heads.keys, heads));
         self.tensors = Some(match self.tensors.take() {
@@ -110,14 +112,14 @@ impl Remembered {
     }
 
     /// Keeps only these rows.
-    pub fn keep(&mut self, rows: &[usize], device: &Device) {
+    pub(crate) fn keep(&mut self, rows: &[usize], device: &Device) {
         let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
         let rows = Tensor::<1, Int>::from_data(TensorData::new(rows.clone(), [rows.len()]), device);
         self.tensors = self.tensors.take().map(|tensors| tensors.map(|x| x.select(0, rows.clone())));
     }
 
     /// Reads one more token of each row, which sees all that is remembered of its row; as `attention`.
-    pub fn attend(&mut self, [query, key, value]: [Tensor<2>; 3], heads: Heads, layout: &Layout) -> Tensor<2> {
+    pub(crate) fn attend(&mut self, [query, key, value]: [Tensor<2>; 3], heads: Heads, layout: &Layout) -> Tensor<2> {
         let ([rows, wide], device) = (query.dims(), query.device());
         let single = |x: Tensor<2>, count: usize| x.reshape([rows, 1, count, heads.width]).swap_dims(1, 2);
         let query = single(turned(query, heads.queries, heads, layout), heads.queries);

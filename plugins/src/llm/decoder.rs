@@ -19,44 +19,44 @@ use std::sync::Arc;
 #[derive(Module, Debug)]
 pub(crate) struct Decoder {
     /// `[vocabulary, hidden]`.
-    pub embed_tokens: Param<Tensor<2>>,
-    pub layers: Vec<Block>,
+    pub(crate) embed_tokens: Param<Tensor<2>>,
+    pub(crate) layers: Vec<Block>,
     /// `[hidden]`.
-    pub norm: Param<Tensor<1>>,
+    pub(crate) norm: Param<Tensor<1>>,
     /// `[vocabulary, hidden]`; the embeddings where absent.
-    pub lm_head: Option<Param<Tensor<2>>>,
+    pub(crate) lm_head: Option<Param<Tensor<2>>>,
     #[module(skip)]
-    pub architecture: Architecture,
+    pub(crate) architecture: Architecture,
 }
 
 /// One block.
 #[derive(Module, Debug)]
 pub(crate) struct Block {
-    pub input_layernorm: Param<Tensor<1>>,
-    pub self_attn: Attention,
-    pub post_attention_layernorm: Param<Tensor<1>>,
-    pub mlp: FeedForward,
+    pub(crate) input_layernorm: Param<Tensor<1>>,
+    pub(crate) self_attn: Attention,
+    pub(crate) post_attention_layernorm: Param<Tensor<1>>,
+    pub(crate) mlp: FeedForward,
 }
 
 /// The attention of a block.
 #[derive(Module, Debug)]
 pub(crate) struct Attention {
-    pub q_proj: Linear,
-    pub k_proj: Linear,
-    pub v_proj: Linear,
-    pub o_proj: Linear,
+    pub(crate) q_proj: Linear,
+    pub(crate) k_proj: Linear,
+    pub(crate) v_proj: Linear,
+    pub(crate) o_proj: Linear,
     /// `[head_dim]`.
-    pub q_norm: Option<Param<Tensor<1>>>,
+    pub(crate) q_norm: Option<Param<Tensor<1>>>,
     /// `[head_dim]`.
-    pub k_norm: Option<Param<Tensor<1>>>,
+    pub(crate) k_norm: Option<Param<Tensor<1>>>,
 }
 
 /// The feed-forward layer of a block.
 #[derive(Module, Debug)]
 pub(crate) struct FeedForward {
-    pub gate_proj: Linear,
-    pub up_proj: Linear,
-    pub down_proj: Linear,
+    pub(crate) gate_proj: Linear,
+    pub(crate) up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 /// What a block's attention looks at besides the tokens that are being read.
@@ -71,13 +71,13 @@ pub(crate) enum Memory<'a> {
 
 impl Decoder {
     /// The layout of `rows`.
-    pub fn layout(&self, rows: &[Row]) -> Arc<Layout> {
+    pub(crate) fn layout(&self, rows: &[Row]) -> Arc<Layout> {
         let Architecture { rope, head_dim, sliding_window, .. } = &self.architecture;
         Arc::new(Layout::new(rows, rope, *head_dim, *sliding_window))
     }
 
     /// The embeddings of `tokens`, `[tokens, hidden]`.
-    pub fn embed(&self, tokens: &[u32]) -> Tensor<2> {
+    pub(crate) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
         let tokens: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
         let tokens = TensorData::new(tokens.clone(), [tokens.len()]);
         let table = self.embed_tokens.val();
@@ -87,17 +87,18 @@ impl Decoder {
 
     /// The states from which the next tokens are predicted, `[tokens, hidden]`, of embeddings laid out as `layout` says;
     /// with dropout where there is randomness.
-    pub fn states(&self, x: Tensor<2>, layout: &Arc<Layout>, rng: Option<&Rng>) -> Tensor<2> {
+    pub(crate) fn states(&self, x: Tensor<2>, layout: &Arc<Layout>, rng: Option<&Rng>) -> Tensor<2> {
         let blocks = 0..self.layers.len();
         self.last_norm(blocks.fold(x, |x, n| self.block(n, x, layout, Memory::None, rng)))
     }
 
     /// Reads new rows and remembers them; the state after each row's last token, `[rows, hidden]`.
-    pub fn read(&self, rows: &[Row], cache: &mut Cache) -> Tensor<2> {
+    pub(crate) fn read(&self, rows: &[Row], cache: &mut Cache) -> Tensor<2> {
         let layout = self.layout(rows);
         let tokens: Vec<u32> = rows.iter().flat_map(|row| row.tokens.iter().copied()).collect();
         let blocks = cache.layers.iter_mut().enumerate();
-        let x = blocks.fold(self.embed(&tokens), |x, (n, layer)| self.block(n, x, &layout, Memory::Append(layer), None));
+        let x =
+            blocks.fold(self.embed(&tokens), |x, (n, layer)| self.block(n, x, &layout, Memory::Append(layer), None));
         cache.lens.extend(rows.iter().map(|row| row.tokens.len()));
         let lasts: Vec<i64> = layout.spans.iter().map(|span| (span.offset + span.len - 1) as i64).collect();
         let lasts = Tensor::<1, Int>::from_data(TensorData::new(lasts.clone(), [lasts.len()]), &x.device());
@@ -105,7 +106,7 @@ impl Decoder {
     }
 
     /// Reads one more token of each remembered row; the states after them, `[rows, hidden]`.
-    pub fn read_on(&self, tokens: &[u32], cache: &mut Cache) -> Tensor<2> {
+    pub(crate) fn read_on(&self, tokens: &[u32], cache: &mut Cache) -> Tensor<2> {
         let Architecture { rope, head_dim, sliding_window, .. } = &self.architecture;
         let layout = Arc::new(super::cache::next(&cache.lens, rope, *head_dim, *sliding_window));
         let blocks = cache.layers.iter_mut().enumerate();
@@ -115,27 +116,34 @@ impl Decoder {
     }
 
     /// The logits of `states` `[n, hidden]`, `[n, vocabulary]`.
-    pub fn logits(&self, states: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn logits(&self, states: Tensor<2>) -> Tensor<2> {
         states.matmul(self.output_layer().transpose())
     }
 
     /// The logits of the states of few rows, without gradients; as `logits`.
-    pub fn next_logits(&self, states: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn next_logits(&self, states: Tensor<2>) -> Tensor<2> {
         few::product(states, self.output_layer())
     }
 
     /// The output layer, `[vocabulary, hidden]`.
-    pub fn output_layer(&self) -> Tensor<2> {
+    pub(crate) fn output_layer(&self) -> Tensor<2> {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val()
     }
 
     /// The last normalization.
-    pub fn last_norm(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn last_norm(&self, x: Tensor<2>) -> Tensor<2> {
         rms_norm(x, self.norm.val(), self.architecture.rms_norm_eps)
     }
 
     /// Block `n`, `[tokens, hidden]` to `[tokens, hidden]`.
-    pub fn block(&self, n: usize, x: Tensor<2>, layout: &Arc<Layout>, memory: Memory, rng: Option<&Rng>) -> Tensor<2> {
+    pub(crate) fn block(
+        &self,
+        n: usize,
+        x: Tensor<2>,
+        layout: &Arc<Layout>,
+        memory: Memory,
+        rng: Option<&Rng>,
+    ) -> Tensor<2> {
         let (block, noise) = (&self.layers[n], &mut rng.map_or(Noise::none(), |rng| Noise::new(rng.fork(n as u64))));
         let Architecture { rms_norm_eps: epsilon, num_heads, num_kv_heads, head_dim, .. } = self.architecture;
         let heads = Heads { queries: num_heads, keys: num_kv_heads, width: head_dim };
@@ -168,7 +176,7 @@ impl Decoder {
     }
 
     /// Every linear layer with its name in Hugging Face's checkpoints.
-    pub fn linears(&mut self) -> Vec<(String, &mut Linear)> {
+    pub(crate) fn linears(&mut self) -> Vec<(String, &mut Linear)> {
         let layers = self.layers.iter_mut().enumerate();
         let named = layers.flat_map(|(n, Block { self_attn, mlp, .. })| {
             let Attention { q_proj, k_proj, v_proj, o_proj, .. } = self_attn;

@@ -91,7 +91,8 @@ mod tests {
         let weight = random(150, 77);
         for rows in [1, 3, 4, 9] {
             let x = random(rows, 77);
-            let (ours, theirs) = (values(product(x.clone(), weight.clone())), values(x.clone().matmul(weight.clone().transpose())));
+            let (ours, theirs) =
+                (values(product(x.clone(), weight.clone())), values(x.clone().matmul(weight.clone().transpose())));
             assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4));
             let alone = values(product(x.narrow(0, rows - 1, 1), weight.clone()));
             assert_eq!(ours[(rows - 1) * 150..], alone);

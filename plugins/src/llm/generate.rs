@@ -29,16 +29,16 @@ struct Writing {
 
 /// What writes.
 pub(crate) struct Writer<'a> {
-    pub decoder: &'a Decoder,
-    pub tokenizer: &'a Tokenizer,
-    pub decoding: &'a Decoding,
-    pub seed: u64,
-    pub cx: &'a Context,
+    pub(crate) decoder: &'a Decoder,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) decoding: &'a Decoding,
+    pub(crate) seed: u64,
+    pub(crate) cx: &'a Context,
 }
 
 impl Writer<'_> {
     /// Answers `prompts`, at most `batch` at a time; each answer goes to `done` with its prompt's place.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         prompts: &[Prompt],
         batch: usize,
@@ -68,9 +68,13 @@ impl Writer<'_> {
             let tokens = self.tokenizer.encode(&text)?;
             let limit = self.decoder.architecture.max_positions;
             if tokens.is_empty() || tokens.len() + self.decoding.max_tokens > limit {
-                return Err(Error::new(format!("a prompt of {} tokens and {} to write exceed the model's {limit}", tokens.len(), self.decoding.max_tokens))
-                    .at(format!("prompt {place}: {}", text.chars().take(80).collect::<String>()))
-                    .fix("a shorter prompt, or a lower max_tokens"));
+                return Err(Error::new(format!(
+                    "a prompt of {} tokens and {} to write exceed the model's {limit}",
+                    tokens.len(),
+                    self.decoding.max_tokens
+                ))
+                .at(format!("prompt {place}: {}", text.chars().take(80).collect::<String>()))
+                .fix("a shorter prompt, or a lower max_tokens"));
             }
             let hash = blake3::hash(text.as_bytes());
             let word = u64::from_le_bytes(std::array::from_fn(|n| hash.as_bytes()[n]));

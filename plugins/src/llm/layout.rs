@@ -11,21 +11,21 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Row {
     /// The prefix, then the branches.
-    pub tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
     /// Tokens of the prefix.
-    pub prefix: usize,
+    pub(crate) prefix: usize,
     /// Where each branch begins.
-    pub starts: Vec<usize>,
+    pub(crate) starts: Vec<usize>,
 }
 
 impl Row {
     /// A plain sequence.
-    pub fn plain(tokens: Vec<u32>) -> Self {
+    pub(crate) fn plain(tokens: Vec<u32>) -> Self {
         Self { tokens, prefix: 0, starts: vec![0] }
     }
 
     /// The longest prefix that `sequences` share, leaving each at least one token, and the rest of each as a branch.
-    pub fn tree(sequences: &[Vec<u32>]) -> Self {
+    pub(crate) fn tree(sequences: &[Vec<u32>]) -> Self {
         let Some(first) = sequences.first() else { return Self::default() };
         let shared = |other: &Vec<u32>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
         let shortest = sequences.iter().map(Vec::len).min().unwrap_or_default();
@@ -40,7 +40,7 @@ impl Row {
     }
 
     /// The places of branch `n`.
-    pub fn branch(&self, n: usize) -> Range<usize> {
+    pub(crate) fn branch(&self, n: usize) -> Range<usize> {
         self.starts[n]..self.starts.get(n + 1).copied().unwrap_or(self.tokens.len())
     }
 }
@@ -49,29 +49,29 @@ impl Row {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Span {
     /// Its first token.
-    pub offset: usize,
-    pub len: usize,
-    pub prefix: usize,
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+    pub(crate) prefix: usize,
 }
 
 /// Rows laid out one after another.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
-    pub spans: Vec<Span>,
+    pub(crate) spans: Vec<Span>,
     /// Where each token's branch begins, counted within its row.
-    pub begins: Vec<u32>,
+    pub(crate) begins: Vec<u32>,
     /// Each token's position.
-    pub positions: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
     /// The most recent positions a token sees.
-    pub window: usize,
+    pub(crate) window: usize,
     /// Cosine and sine of each token's turn, `[tokens, head_dim / 2]`.
-    pub cosines: Vec<f32>,
-    pub sines: Vec<f32>,
+    pub(crate) cosines: Vec<f32>,
+    pub(crate) sines: Vec<f32>,
 }
 
 impl Layout {
     /// The layout of `rows` for heads of `head_dim`.
-    pub fn new(rows: &[Row], rope: &Rope, head_dim: usize, window: Option<usize>) -> Self {
+    pub(crate) fn new(rows: &[Row], rope: &Rope, head_dim: usize, window: Option<usize>) -> Self {
         let (mut spans, mut begins, mut positions) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
             spans.push(Span { offset: positions.len(), len: row.tokens.len(), prefix: row.prefix });
@@ -88,13 +88,14 @@ impl Layout {
     }
 
     /// The tokens in all.
-    pub fn tokens(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn tokens(&self) -> usize {
         self.positions.len()
     }
 
     /// What token `i` of a row sees there: a part of the prefix, and a part of its own branch up to itself.
     #[inline(always)]
-    pub fn visible(&self, span: &Span, i: usize) -> [Range<usize>; 2] {
+    pub(crate) fn visible(&self, span: &Span, i: usize) -> [Range<usize>; 2] {
         let begin = self.begins[span.offset + i] as usize;
         let position = self.positions[span.offset + i] as usize;
         let earliest = (position + 1).saturating_sub(self.window);

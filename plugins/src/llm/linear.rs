@@ -12,26 +12,26 @@ use framework::noise::Noise;
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
     /// `[output, input]`.
-    pub weight: Param<Tensor<2>>,
+    pub(crate) weight: Param<Tensor<2>>,
     /// `[output]`.
-    pub bias: Option<Param<Tensor<1>>>,
-    pub adapter: Option<Adapter>,
+    pub(crate) bias: Option<Param<Tensor<1>>>,
+    pub(crate) adapter: Option<Adapter>,
 }
 
 /// `scale * b . a` beside a frozen weight (Hu et al., ICLR 2022).
 #[derive(Module, Debug)]
 pub(crate) struct Adapter {
     /// `[rank, input]`.
-    pub a: Param<Tensor<2>>,
+    pub(crate) a: Param<Tensor<2>>,
     /// `[output, rank]`.
-    pub b: Param<Tensor<2>>,
-    pub scale: f64,
-    pub dropout: f64,
+    pub(crate) b: Param<Tensor<2>>,
+    pub(crate) scale: f64,
+    pub(crate) dropout: f64,
 }
 
 impl Linear {
     /// `x` `[tokens, input]` to `[tokens, output]`; `few` is for tokens of one row each, without gradients.
-    pub fn forward(&self, x: Tensor<2>, few: bool, noise: &mut Noise) -> Tensor<2> {
+    pub(crate) fn forward(&self, x: Tensor<2>, few: bool, noise: &mut Noise) -> Tensor<2> {
         let product = if few { few::product } else { |x: Tensor<2>, w: Tensor<2>| x.matmul(w.transpose()) };
         let mut y = product(x.clone(), self.weight.val());
         if let Some(bias) = &self.bias {
@@ -47,7 +47,7 @@ impl Linear {
     }
 
     /// The same with the adapter added to the weight.
-    pub fn merged(mut self) -> Self {
+    pub(crate) fn merged(mut self) -> Self {
         if let Some(Adapter { a, b, scale, .. }) = self.adapter.take() {
             let change = b.val().matmul(a.val()) * scale;
             self.weight = self.weight.map(|weight| weight + change);
@@ -56,7 +56,7 @@ impl Linear {
     }
 
     /// Its inputs and outputs.
-    pub fn sizes(&self) -> [usize; 2] {
+    pub(crate) fn sizes(&self) -> [usize; 2] {
         let [output, input] = self.weight.dims();
         [input, output]
     }

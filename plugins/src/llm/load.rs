@@ -15,7 +15,9 @@ pub(crate) fn open(weights: &Weights, device: &Device, precision: FloatDType) ->
         let (stored, values) = weights.tensor(name)?;
         match stored == shape {
             true => Ok(values),
-            false => Err(Error::new(format!("`{name}` has the shape {stored:?}, not {shape:?}")).fix("a whole checkpoint")),
+            false => {
+                Err(Error::new(format!("`{name}` has the shape {stored:?}, not {shape:?}")).fix("a whole checkpoint"))
+            }
         }
     })
 }
@@ -41,7 +43,8 @@ fn build(
     precision: FloatDType,
     values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
 ) -> Result<Decoder> {
-    let Architecture { vocab_size, hidden_size, intermediate_size, head_dim, num_heads, num_kv_heads, .. } = *architecture;
+    let Architecture { vocab_size, hidden_size, intermediate_size, head_dim, num_heads, num_kv_heads, .. } =
+        *architecture;
     let mut maker = Maker { device, precision, values };
     let embed_tokens = maker.matrix("model.embed_tokens.weight", [vocab_size, hidden_size])?;
     let mut layers = Vec::new();

@@ -167,7 +167,11 @@ pub(crate) fn with(decoder: Decoder, lora: &Lora, tensors: &Tensors) -> Result<D
     }
     match used == tensors.len() {
         true => Ok(decoder),
-        false => Err(Error::new(format!("{} of an adapter's {} tensors belong to no layer", tensors.len() - used, tensors.len()))
-            .fix("an adapter made for this base model, of linear layers only")),
+        false => Err(Error::new(format!(
+            "{} of an adapter's {} tensors belong to no layer",
+            tensors.len() - used,
+            tensors.len()
+        ))
+        .fix("an adapter made for this base model, of linear layers only")),
     }
 }

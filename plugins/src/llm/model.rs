@@ -23,14 +23,14 @@ const WEIGHTS: &str = "model.safetensors";
 /// A language model in this process.
 #[derive(Clone)]
 pub(crate) struct Local {
-    pub decoder: Decoder,
-    pub tokenizer: Arc<Tokenizer>,
+    pub(crate) decoder: Decoder,
+    pub(crate) tokenizer: Arc<Tokenizer>,
     /// Hashes of weights and tokenizer.
-    pub base: Value,
+    pub(crate) base: Value,
     /// Answers that are written at a time.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// What `tune` changed.
-    pub tuned: Option<Tuned>,
+    pub(crate) tuned: Option<Tuned>,
 }
 
 /// What `tune` changed, and the hash of it.
@@ -116,9 +116,7 @@ impl Model for Local {
     fn save(&self, folder: &Path) -> Result<()> {
         match &self.tuned {
             None => Ok(()),
-            Some(Tuned::Adapters(settings, _)) => {
-                lora::save(&self.decoder, settings, &hash_json(&self.base), folder)
-            }
+            Some(Tuned::Adapters(settings, _)) => lora::save(&self.decoder, settings, &hash_json(&self.base), folder),
             Some(Tuned::Weights(_)) => checkpoint::write(&folder.join(WEIGHTS), &weights(&self.decoder), ""),
         }
     }

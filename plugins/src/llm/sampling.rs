@@ -57,17 +57,17 @@ fn penalize(logits: &mut [f32], there: &[u32], penalty: f32) {
 
 /// The only answers allowed, as tokens with an end token each.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Choices(pub Vec<Vec<u32>>);
+pub(crate) struct Choices(pub(crate) Vec<Vec<u32>>);
 
 impl Choices {
     /// The one answer that can still follow after `written`, if there is just one.
-    pub fn only(&self, written: &[u32]) -> Option<usize> {
+    pub(crate) fn only(&self, written: &[u32]) -> Option<usize> {
         let mut possible = (0..self.0.len()).filter(|n| self.0[*n].starts_with(written));
         possible.next().filter(|_| possible.next().is_none())
     }
 
     /// Rules out every token with which no allowed answer goes on after `written`.
-    pub fn constrain(&self, written: &[u32], logits: &mut [f32]) {
+    pub(crate) fn constrain(&self, written: &[u32], logits: &mut [f32]) {
         let next = self.0.iter().filter(|choice| choice.starts_with(written)).filter_map(|c| c.get(written.len()));
         let allowed: Vec<(usize, f32)> = next.map(|token| (*token as usize, logits[*token as usize])).collect();
         logits.fill(f32::NEG_INFINITY);

@@ -86,7 +86,9 @@ fn ask(tokenizer: &Tokenizer, group: &[Prompt], answers: &[String], decoder: &De
     let limit = decoder.architecture.max_positions;
     let longest = all.iter().flatten().map(|(context, answer)| context.len() + answer.len()).max().unwrap_or_default();
     if longest > limit {
-        return Err(Error::new(format!("a prompt of {longest} tokens exceeds the model's {limit}")).fix("a shorter history"));
+        return Err(
+            Error::new(format!("a prompt of {longest} tokens exceeds the model's {limit}")).fix("a shorter history")
+        );
     }
     let len = |continuations: &Vec<(Vec<u32>, Vec<u32>)>| continuations.iter().map(|(c, a)| c.len() + a.len()).sum();
     Ok(passes(&all, len, PASS_TOKENS * answers.len().max(1)).into_iter().map(question).collect())
@@ -101,7 +103,9 @@ fn continuations(tokenizer: &Tokenizer, prompt: &Prompt, answers: &[String]) -> 
         let shared = context.iter().zip(&whole).take_while(|(a, b)| a == b).count();
         let shared = shared.min(whole.len().saturating_sub(1));
         if shared == 0 {
-            return Err(Error::new(format!("nothing stands before the answer `{answer}`")).fix("a prompt that is not empty"));
+            return Err(
+                Error::new(format!("nothing stands before the answer `{answer}`")).fix("a prompt that is not empty")
+            );
         }
         Ok((whole[..shared].to_vec(), whole[shared..].to_vec()))
     };

@@ -138,7 +138,8 @@ fn both_attentions_agree() {
 fn lora_case(case: &str) -> (Decoder, Lora, Value, Vec<super::tune::Lesson>) {
     let (decoder, lora) = lora::load(decoder("llama"), &fixture(&format!("lora/{case}"))).expect("an adapter");
     let reference = json(&format!("lora/{case}/reference.json"));
-    let rows = reference["input_ids"].as_array().expect("rows").iter().zip(reference["labels"].as_array().expect("rows"));
+    let rows =
+        reference["input_ids"].as_array().expect("rows").iter().zip(reference["labels"].as_array().expect("rows"));
     let lesson = |(ids, labels): (&Value, &Value)| {
         let context = labels.as_array().expect("labels").iter().take_while(|label| **label == -100).count();
         super::tune::packed(&[(tokens(ids), context)], Learned::Answer)

@@ -12,17 +12,17 @@ use std::path::Path;
 /// What a tokenizer is made of, wherever it comes from.
 pub(crate) struct Parts {
     /// A `tokenizer.json`.
-    pub tokenizer: String,
+    pub(crate) tokenizer: String,
     /// The chat template, Jinja.
-    pub template: Option<String>,
+    pub(crate) template: Option<String>,
     /// The token that stands before a text.
-    pub bos: Option<String>,
+    pub(crate) bos: Option<String>,
     /// The token that stands after a text.
-    pub eos: Option<String>,
+    pub(crate) eos: Option<String>,
     /// Whether texts outside a conversation begin with `bos`; where it is unknown, the tokenizer is asked.
-    pub adds_bos: Option<bool>,
+    pub(crate) adds_bos: Option<bool>,
     /// More tokens that end an answer.
-    pub ends: Vec<u32>,
+    pub(crate) ends: Vec<u32>,
 }
 
 /// A model's tokenizer and chat template.

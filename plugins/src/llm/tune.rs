@@ -29,11 +29,11 @@ const SAVE_EVERY: Duration = Duration::from_secs(120);
 /// A group of examples as one row, and the tokens to learn.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lesson {
-    pub row: Row,
+    pub(crate) row: Row,
     /// Examples in it.
-    pub examples: usize,
+    pub(crate) examples: usize,
     /// The place of the state that predicts it, the token, and how often it counts.
-    pub targets: Vec<(usize, u32, f32)>,
+    pub(crate) targets: Vec<(usize, u32, f32)>,
 }
 
 /// A group's lesson: the prompts' common beginning once, then the rest of each example as a branch.
@@ -69,14 +69,14 @@ pub(crate) fn packed(sequences: &[(Vec<u32>, usize)], learned: Learned) -> Lesso
 
 /// Lessons that go through the model at once, and what of the step's mean loss each of their targets makes up.
 pub(crate) struct Pass<'a> {
-    pub lessons: &'a [&'a Lesson],
-    pub share: f32,
-    pub checkpointing: bool,
+    pub(crate) lessons: &'a [&'a Lesson],
+    pub(crate) share: f32,
+    pub(crate) checkpointing: bool,
 }
 
 impl Pass<'_> {
     /// The loss of this pass and its gradients by the order of the parameters; `decoder` without autodiff.
-    pub fn gradients(&self, decoder: &Decoder, rng: &Rng) -> (f64, Vec<Option<Tensor<1>>>) {
+    pub(crate) fn gradients(&self, decoder: &Decoder, rng: &Rng) -> (f64, Vec<Option<Tensor<1>>>) {
         let rows: Vec<Row> = self.lessons.iter().map(|lesson| lesson.row.clone()).collect();
         let layout = decoder.layout(&rows);
         let tokens: Vec<u32> = rows.into_iter().flat_map(|row| row.tokens).collect();
@@ -172,14 +172,14 @@ pub(crate) fn gradients(
 
 /// How a decoder is trained.
 pub(crate) struct Tuner<'a> {
-    pub lessons: Vec<Lesson>,
-    pub tuning: &'a Tuning,
-    pub cx: &'a Context,
+    pub(crate) lessons: Vec<Lesson>,
+    pub(crate) tuning: &'a Tuning,
+    pub(crate) cx: &'a Context,
 }
 
 impl Tuner<'_> {
     /// Trains `decoder`, whose trained parameters require gradients; gives the best epoch's.
-    pub fn tune(&self, decoder: Decoder, validate: &dyn Fn(&Decoder) -> Result<f64>) -> Result<Decoder> {
+    pub(crate) fn tune(&self, decoder: Decoder, validate: &dyn Fn(&Decoder) -> Result<f64>) -> Result<Decoder> {
         if self.lessons.iter().all(|lesson| lesson.targets.is_empty()) {
             return Err(Error::new("there is nothing to learn from").at("recommender"));
         }

@@ -83,6 +83,7 @@ impl Weights {
     }
 
     /// Whether a weight is there, by Hugging Face's name.
+    #[cfg(test)]
     pub(crate) fn has(&self, name: &str) -> bool {
         self.shape(name).is_some()
     }

@@ -82,7 +82,9 @@ impl Recommender for Llm {
     fn inputs(&self, cache: &Path) -> Result<Value> {
         let aggregator = self.aggregator.as_ref().map(|aggregator| aggregator.inputs(cache)).transpose()?;
         let language_model = self.language_model.inputs(cache)?;
-        Ok(json!({ "language_model": language_model, "aggregator": aggregator, "prompt": Template::open(&self.prompt)?.text }))
+        Ok(
+            json!({ "language_model": language_model, "aggregator": aggregator, "prompt": Template::open(&self.prompt)?.text }),
+        )
     }
 }
 
@@ -129,7 +131,11 @@ impl Llm {
         let groups = targets.par_iter().zip(&preferences).map(|((history, candidates), preference)| {
             let prompts = judge.prompts(history, candidates, preference)?;
             let answers = [&self.yes].into_iter().chain(std::iter::repeat(&self.no));
-            Ok(prompts.into_iter().zip(answers).map(|(prompt, answer)| Example { prompt, answer: answer.clone() }).collect())
+            Ok(prompts
+                .into_iter()
+                .zip(answers)
+                .map(|(prompt, answer)| Example { prompt, answer: answer.clone() })
+                .collect())
         });
         groups.collect()
     }
@@ -184,7 +190,8 @@ impl Scorer for Judge {
         let preferences = self.preferences(&histories, cx)?;
         let candidates: Vec<&[u32]> = queries.iter().map(|query| query.candidates.unwrap_or(&all)).collect();
         let asked = queries.par_iter().zip(&candidates).zip(&preferences);
-        let prompts = asked.map(|((query, candidates), preference)| self.prompts(query.history, candidates, preference));
+        let prompts =
+            asked.map(|((query, candidates), preference)| self.prompts(query.history, candidates, preference));
         let groups = prompts.collect::<Result<Vec<_>>>()?;
         let likelihoods = self.model.score(&groups, &self.answers, cx)?;
         let mut scores = vec![f32::NEG_INFINITY; queries.len() * all.len()];

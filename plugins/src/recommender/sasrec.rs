@@ -207,6 +207,28 @@ mod tests {
         assert_eq!(scores(&*fitted), scores(&*loaded));
     }
 
+    /// What a diverged model's loss is.
+    #[derive(Debug)]
+    struct Infinite;
+
+    impl framework::roles::Loss for Infinite {
+        fn loss(&self, states: Tensor<2>, _: Tensor<2>, _: Tensor<1, Int>, _: &mut Rng) -> Tensor<1> {
+            states.sum() * f32::INFINITY
+        }
+    }
+
+    #[test]
+    fn a_diverged_loss_ends_the_run_with_epoch_step_and_remedy() {
+        let (cx, _folder) = context();
+        let (train, settings): (_, SasRec) = (cycle(12, 20, 9), defaults());
+        let network = settings.network(train.num_items(), &cx.device);
+        let result = framework::training::fit(network, &Infinite, &settings.training, &train, &cx);
+        let message = result.err().expect("it diverges").to_string();
+        for part in ["training diverged: the loss was", "epoch 1, step 1", "fix: a lower learning_rate"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
     #[test]
     fn heads_must_divide_the_width() {
         let table: toml::Table = "num_heads = 7".parse().expect("TOML");

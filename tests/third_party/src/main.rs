@@ -61,7 +61,7 @@ impl Scorer for Scores {
 fn main() -> ExitCode {
     framework::cli::main(framework::cli::BuiltIn {
         base: include_str!("../../../experiments/base.toml"),
-        lock: include_str!("../../../Cargo.lock"),
+        code: framework::provenance::Code { lock: include_str!("../../../Cargo.lock"), revision: None },
         checkpoint: "local",
     })
 }
