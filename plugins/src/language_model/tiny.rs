@@ -44,7 +44,7 @@ framework::plugin! {
         seed: u64 = 1,
     }
     check |tiny, report| {
-        if tiny.hidden_size % (2 * tiny.num_heads) != 0 {
+        if !tiny.hidden_size.is_multiple_of(2 * tiny.num_heads) {
             let message = format!("{} heads of even width do not divide a hidden_size of {}", tiny.num_heads, tiny.hidden_size);
             report.conflict("num_heads", message, "twice num_heads divides hidden_size");
         }

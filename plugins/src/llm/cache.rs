@@ -15,7 +15,7 @@ pub(crate) enum Layer {
     /// Keys (turned) and values of each head of each row, `[rows * keys]` lists of `[len, width]`.
     Host(Vec<[Vec<f32>; 2]>),
     /// The same on a device.
-    Device(Remembered),
+    Device(Box<Remembered>),
 }
 
 /// The memory of all layers, and each row's length.
@@ -31,7 +31,7 @@ impl Cache {
     pub(crate) fn new(layers: usize, device: &Device) -> Self {
         let layer = || match framework::host::holds(device) {
             true => Layer::Host(Vec::new()),
-            false => Layer::Device(Remembered::default()),
+            false => Layer::Device(Box::default()),
         };
         Self { layers: (0..layers).map(|_| layer()).collect(), lens: Vec::new() }
     }

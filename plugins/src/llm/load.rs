@@ -37,12 +37,10 @@ pub(crate) fn random(architecture: &Architecture, device: &Device, rng: &Rng) ->
     })
 }
 
-fn build(
-    architecture: &Architecture,
-    device: &Device,
-    precision: FloatDType,
-    values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-) -> Result<Decoder> {
+/// Gives the values of a tensor by its name and shape.
+type Values<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
+fn build(architecture: &Architecture, device: &Device, precision: FloatDType, values: &mut Values) -> Result<Decoder> {
     let Architecture { vocab_size, hidden_size, intermediate_size, head_dim, num_heads, num_kv_heads, .. } =
         *architecture;
     let mut maker = Maker { device, precision, values };
@@ -85,7 +83,7 @@ fn build(
 struct Maker<'a> {
     device: &'a Device,
     precision: FloatDType,
-    values: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    values: &'a mut Values<'a>,
 }
 
 impl Maker<'_> {

@@ -5,7 +5,6 @@ use super::decoder::Decoder;
 use super::layout::Row;
 use super::weights::Weights;
 use super::{attention, load, lora};
-use burn::module::Module;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use framework::language::{Learned, Lora};
 use framework::parameters;

@@ -58,9 +58,9 @@ pub(crate) fn packed(sequences: &[(Vec<u32>, usize)], learned: Learned) -> Lesso
     let mut targets: BTreeMap<(usize, u32), f32> = BTreeMap::new();
     for (branch, (tokens, context)) in sequences.iter().enumerate() {
         let first = if learned == Learned::All { 1 } else { (*context).max(1) };
-        for n in first..tokens.len() {
+        for (n, token) in tokens.iter().enumerate().skip(first) {
             let place = if n - 1 < row.prefix { n - 1 } else { row.branch(branch).start + n - 1 - row.prefix };
-            *targets.entry((place, tokens[n])).or_default() += 1.0;
+            *targets.entry((place, *token)).or_default() += 1.0;
         }
     }
     let targets = targets.into_iter().map(|((place, token), count)| (place, token, count)).collect();
@@ -337,8 +337,11 @@ impl State {
     }
 }
 
+/// Says of a path whether it is chosen.
+type Chosen = Box<dyn Fn(&str) -> bool>;
+
 /// Whether the parameter at a path of the decoder is trained.
-pub(crate) fn trained(tuning: &Tuning) -> Result<Box<dyn Fn(&str) -> bool>> {
+pub(crate) fn trained(tuning: &Tuning) -> Result<Chosen> {
     match tuning.method {
         Method::Lora => Ok(Box::new(|path| path.contains(".adapter."))),
         Method::Full if tuning.frozen.is_empty() => Ok(Box::new(|_| true)),
