@@ -18,6 +18,7 @@ fn main() {
     if let Some(revision) = git(&["rev-parse", "HEAD"]) {
         let code = ["Cargo.lock", "Cargo.toml", "experiments", "framework", "plugins"];
         let changes = git(&[&["status", "--porcelain", "--"], &code[..]].concat()).unwrap_or_default();
-        println!("cargo::rustc-env=ABLATE_REVISION={revision}{}", if changes.is_empty() { "" } else { "-dirty" });
+        // Not ABLATE_…: cargo gives it to the program that it runs, too, which would take it for a key of the spec.
+        println!("cargo::rustc-env=BUILT_FROM_REVISION={revision}{}", if changes.is_empty() { "" } else { "-dirty" });
     }
 }

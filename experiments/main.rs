@@ -9,7 +9,7 @@ fn main() -> ExitCode {
         base: include_str!("base.toml"),
         code: framework::provenance::Code {
             lock: include_str!("../Cargo.lock"),
-            revision: option_env!("ABLATE_REVISION"),
+            revision: option_env!("BUILT_FROM_REVISION"),
         },
         checkpoint: "local",
     })

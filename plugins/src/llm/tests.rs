@@ -219,6 +219,30 @@ fn an_adapter_is_saved_as_peft_saves_it() {
     assert_close("merged", &logits(&decoder, &row), &merged, 1e-4);
 }
 
+#[test]
+fn a_resumed_tuning_ends_with_the_same_numbers() {
+    use framework::error::Error;
+    use framework::language::Tuning;
+    let (decoder, _, _, lessons) = lora_case("qv");
+    let tuning = Tuning { epochs: 3, batch_size: 2, learning_rate: 1e-2, ..framework::plugin::defaults() };
+    let prepared = || super::tune::prepare(decoder.clone(), &tuning, &Rng::new(1, "test")).expect("adapters");
+    let tune = |cx: &framework::context::Context, stop_at: usize| {
+        let asked = std::cell::Cell::new(0);
+        let validate = |_: &Decoder| {
+            asked.set(asked.get() + 1);
+            if asked.get() == stop_at { Err(Error::new("stopped")) } else { Ok(asked.get() as f64) }
+        };
+        super::tune::Tuner { lessons: lessons.clone(), tuning: &tuning, cx }.tune(prepared(), &validate)
+    };
+    let ((straight, _a), (stopped, _b)) = (crate::fixture::context(), crate::fixture::context());
+    let expected = lora::tensors(&tune(&straight, 0).expect("it trains"));
+    assert_ne!(expected, lora::tensors(&prepared()), "nothing was learned");
+    assert!(tune(&stopped, 2).is_err());
+    assert_eq!(stopped.epochs().len(), 1);
+    let resumed = lora::tensors(&tune(&stopped, 0).expect("it goes on"));
+    assert_eq!(resumed, expected);
+}
+
 /// The SmolLM2 of the environment, if there is one.
 fn smollm2() -> Option<(Decoder, super::tokenizer::Tokenizer)> {
     let Some(path) = std::env::var_os("ABLATE_GGUF") else {
