@@ -50,6 +50,15 @@ impl Adam {
     }
 }
 
+/// The sums of two passes' gradients, parameter by parameter.
+pub fn add(a: Vec<Option<Tensor<1>>>, b: Vec<Option<Tensor<1>>>) -> Vec<Option<Tensor<1>>> {
+    let sum = |(a, b): (Option<Tensor<1>>, Option<Tensor<1>>)| match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    };
+    a.into_iter().zip(b).map(sum).collect()
+}
+
 /// Scales all gradients together so that their norm is at most `limit` (Pascanu, Mikolov and Bengio, ICML 2013).
 pub fn clip(gradients: Vec<Option<Tensor<1>>>, limit: f64) -> Vec<Option<Tensor<1>>> {
     let squares = gradients.iter().flatten().map(|gradient| gradient.clone().square().sum());

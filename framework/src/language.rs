@@ -250,6 +250,7 @@ pub trait Model: Send + Sync {
 
     /// The work to be timed.
     fn work(&self, work: Work, _cx: &Context) -> Result<Repeat> {
-        Err(Error::new(format!("{work:?} cannot be timed with this language model")).fix("`local` or `tiny`"))
+        Err(Error::new(format!("{work:?} cannot be timed with this language model"))
+            .fix("a model that runs in this process"))
     }
 }

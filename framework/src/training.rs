@@ -3,7 +3,7 @@
 //!
 //! A model says only what it computes (`SequenceModel`); what it is trained against is a `Loss`.
 
-use crate::adam::{Adam, clip};
+use crate::adam::{Adam, add, clip};
 use crate::checkpoint::{self, Tensors};
 use crate::context::{Context, Epoch};
 use crate::error::{Error, Explain, Result};
@@ -166,14 +166,6 @@ fn gradients<M: SequenceModel>(
     let loss = loss.loss(states, model.item_embeddings(), batch.targets, &mut rng.fork(1)) * share;
     let value: f64 = loss.clone().without_autodiff().into_data().iter::<f64>().sum();
     (value, parameters::gradients(model, loss.backward()))
-}
-
-fn add(a: Vec<Option<Tensor<1>>>, b: Vec<Option<Tensor<1>>>) -> Vec<Option<Tensor<1>>> {
-    let sum = |(a, b): (Option<Tensor<1>>, Option<Tensor<1>>)| match (a, b) {
-        (Some(a), Some(b)) => Some(a + b),
-        (a, b) => a.or(b),
-    };
-    a.into_iter().zip(b).map(sum).collect()
 }
 
 /// Everything that training goes on from.

@@ -104,6 +104,11 @@ impl LanguageModel for Local {
         let path = self.path(&cx.cache)?;
         let base = file_hashes(&Weights::files(&path)?)?;
         let weights = Weights::open(&path)?;
+        if self.precision != Precision::F32 && framework::host::holds(&cx.device) {
+            return Err(Error::new("the CPU computes in single precision only")
+                .at("language_model.precision")
+                .fix("precision = \"f32\", or a GPU as device"));
+        }
         let precision = match self.precision {
             Precision::F32 => FloatDType::F32,
             Precision::Bf16 => FloatDType::BF16,

@@ -8,7 +8,7 @@ use super::score::passes;
 use super::tokenizer::Tokenizer;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
-use framework::adam::{Adam, clip};
+use framework::adam::{Adam, add, clip};
 use framework::checkpoint::{self, Tensors};
 use framework::context::{Context, Epoch};
 use framework::error::{Error, Explain, Result};
@@ -135,14 +135,6 @@ impl Pass<'_> {
 
 fn scalar(loss: &Tensor<1>) -> f64 {
     loss.clone().without_autodiff().into_data().iter::<f64>().sum()
-}
-
-fn add(a: Vec<Option<Tensor<1>>>, b: Vec<Option<Tensor<1>>>) -> Vec<Option<Tensor<1>>> {
-    let sum = |(a, b): (Option<Tensor<1>>, Option<Tensor<1>>)| match (a, b) {
-        (Some(a), Some(b)) => Some(a + b),
-        (a, b) => a.or(b),
-    };
-    a.into_iter().zip(b).map(sum).collect()
 }
 
 /// The mean loss over all targets of `step` and its gradients, added up over as many passes as its tokens need.

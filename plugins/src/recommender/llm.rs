@@ -75,7 +75,8 @@ impl Recommender for Llm {
     }
 
     fn load(&self, folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
-        let model = self.language_model.open(&self.texts(train)?, cx)?.load(folder, cx)?;
+        let model = self.language_model.open(&self.texts(train)?, cx)?;
+        let model = if self.fine_tuned { model.load(folder, cx)? } else { model };
         Ok(Box::new(self.judge(model, train)?))
     }
 
@@ -99,6 +100,7 @@ impl Llm {
             model,
             template: Template::open(&self.prompt)?,
             aggregator: self.aggregator.clone(),
+            fine_tuned: self.fine_tuned,
             answers: [self.yes.clone(), self.no.clone()],
             max_history: self.max_history,
             items: train.items.clone(),
@@ -157,6 +159,8 @@ struct Judge {
     model: Arc<dyn Model>,
     template: Template,
     aggregator: Option<Pick<dyn Aggregator>>,
+    /// Whether there is anything to save: a served model can be asked as it is, but neither trained nor saved.
+    fine_tuned: bool,
     /// Yes and no.
     answers: [String; 2],
     max_history: usize,
@@ -205,6 +209,27 @@ impl Scorer for Judge {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        self.model.save(folder)
+        if self.fine_tuned { self.model.save(folder) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Llm;
+    use crate::fixture::{context, cycle};
+    use framework::plugin::Setting;
+    use framework::problem::Reader;
+    use framework::roles::Recommender;
+    use framework::toml;
+
+    #[test]
+    fn a_served_model_that_is_asked_as_it_is_needs_no_training_and_no_files() {
+        let text =
+            "fine_tuned = false\nlanguage_model = { use = \"openai\", url = \"http://localhost\", model = \"m\" }";
+        let table: toml::Table = text.parse().expect("TOML");
+        let llm = Llm::read(&toml::Value::Table(table), &mut Reader::default()).expect("right settings");
+        let ((cx, _folder), train) = (context(), cycle(12, 8, 9));
+        llm.fit(&train, &cx).expect("nothing is asked yet").save(&cx.work).expect("there is nothing to save");
+        assert!(llm.load(&cx.work, &train, &cx).is_ok());
     }
 }
