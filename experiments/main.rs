@@ -5,7 +5,7 @@ use plugins as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    framework::cli::main(framework::cli::BuiltIn {
+    cli::main(cli::BuiltIn {
         base: include_str!("base.toml"),
         code: framework::provenance::Code {
             lock: include_str!("../Cargo.lock"),

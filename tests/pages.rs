@@ -9,7 +9,7 @@ fn generated_pages_are_up_to_date() {
 
 #[test]
 fn every_generated_page_as_snapshot() {
-    for (path, text) in framework::docs::pages() {
+    for (path, text) in cli::docs::pages() {
         let name = format!("page__{}", path.replace(['/', '.'], "_"));
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);

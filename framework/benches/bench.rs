@@ -3,14 +3,14 @@
 mod language_model;
 mod training;
 
-use crate::ablation::Plan;
-use crate::context::Context;
-use crate::error::{Error, Explain, Result};
-use crate::load::{Source, load};
-use crate::progress::Progress;
-use crate::protocol::split;
-use crate::stage::peak_memory_mb;
-use crate::store::Store;
+use framework::ablation::Plan;
+use framework::context::Context;
+use framework::error::{Error, Explain, Result};
+use framework::load::{Source, load};
+use framework::progress::Progress;
+use framework::protocol::split;
+use framework::stage::peak_memory_mb;
+use framework::store::Store;
 use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
@@ -30,7 +30,7 @@ pub fn spec(source: &Source, cache: &Path) -> Result<()> {
 }
 
 fn load_and_split(plan: &Plan, cache: &Path) -> Result<()> {
-    let device = crate::device::open(&plan.spec.device)?;
+    let device = framework::device::open(&plan.spec.device)?;
     let cx = Context::new(device, plan.seed, cache.join("work"), cache.to_path_buf(), Progress::hidden());
     let corpus = plan.spec.dataset.load(&cx)?;
     corpus.check()?;
@@ -42,11 +42,11 @@ pub fn list(runs: usize) -> Result<()> {
     let folder = tempfile::tempdir().explain("making a folder", "the system's temporary folder")?;
     let store = Store::open(folder.path())?;
     for n in 0..runs {
-        let id = crate::store::hash_json(&json!(n));
+        let id = framework::store::hash_json(&json!(n));
         let plan = json!({ "dataset": { "use": "world" }, "recommender": { "use": "sasrec" } });
         let metrics = json!({ "hr@10": { "mean": n as f64 / runs as f64 }, "ndcg@10": { "mean": 0.5 } });
         let record = json!({ "run": id, "name": "bench", "variant": "base", "seed": n, "status": "done",
-            "started": crate::store::now(), "seconds": 1.0, "plan": plan, "metrics": metrics, "outcome": n });
+            "started": framework::store::now(), "seconds": 1.0, "plan": plan, "metrics": metrics, "outcome": n });
         store.commit_run(&id, &record)?;
     }
     report(&format!("list {runs} runs, no index yet"), 1, || store.list().map(|_| ()))?;

@@ -1,15 +1,15 @@
 //! `ablate bench SPEC --work …`: how long fixed pieces of a language model's work take, in turns with a peer.
 
 use super::training::cpu_seconds;
-use crate::ablation::Plan;
-use crate::context::Context;
-use crate::error::{Error, Explain, Result};
-use crate::language::Work;
-use crate::plugin::{Pick, Setting};
-use crate::problem::Reader;
-use crate::progress::Progress;
-use crate::roles::LanguageModel;
-use crate::stage::peak_memory_mb;
+use framework::ablation::Plan;
+use framework::context::Context;
+use framework::error::{Error, Explain, Result};
+use framework::language::Work;
+use framework::plugin::{Pick, Setting};
+use framework::problem::Reader;
+use framework::progress::Progress;
+use framework::roles::LanguageModel;
+use framework::stage::peak_memory_mb;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -27,7 +27,7 @@ type Measured = [f64; 3];
 /// Memory is comparable only when one work is asked for: this process keeps its peak.
 pub fn language_model(plan: &Plan, works: &[String], peer: &[String], cache: &Path) -> Result<()> {
     let folder = tempfile::tempdir().explain("making a folder", "the system's temporary folder")?;
-    let device = crate::device::open(&plan.spec.device)?;
+    let device = framework::device::open(&plan.spec.device)?;
     let cx = Context::new(device, plan.seed, folder.path().to_path_buf(), cache.to_path_buf(), Progress::hidden());
     let table = plan.table();
     let table = table.get("recommender").and_then(|recommender| recommender.get("language_model")).cloned();

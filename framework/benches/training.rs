@@ -1,16 +1,16 @@
 //! `ablate bench SPEC --loss …`: how long a training step takes, in turns with a peer in another language.
 
-use crate::context::Context;
-use crate::corpus::Items;
-use crate::error::{Error, Explain, Result};
-use crate::metrics::Metric;
-use crate::plugin::{Pick, Setting};
-use crate::problem::Reader;
-use crate::progress::Progress;
-use crate::protocol::{Cases, Sequence, Train};
-use crate::rng::Rng;
-use crate::roles::Recommender;
 use burn::tensor::Device;
+use framework::context::Context;
+use framework::corpus::Items;
+use framework::error::{Error, Explain, Result};
+use framework::metrics::Metric;
+use framework::plugin::{Pick, Setting};
+use framework::problem::Reader;
+use framework::progress::Progress;
+use framework::protocol::{Cases, Sequence, Train};
+use framework::rng::Rng;
+use framework::roles::Recommender;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;

@@ -67,7 +67,13 @@ pub fn fit<M: SequenceModel>(
     train: &Train,
     cx: &Context,
 ) -> Result<Box<dyn Scorer>> {
-    let trainer = Trainer { loss, settings, train, cx, shards: Shards::new(&cx.device)? };
+    let trainer = Trainer {
+        loss,
+        settings,
+        train,
+        cx,
+        shards: Shards::new(&cx.device).explain("starting threads", "this machine")?,
+    };
     let mut state = State::resume(parameters::initialize(model, &cx.rng("initial values")), cx)?;
     let windows = sequences::windows(&train.sequences, state.model.max_seq_length().min(train.max_history));
     if windows.is_empty() {

@@ -4,10 +4,10 @@
 //! `::` files; posters from `posters/<item id>.jpg` beside them. Titles keep the year: `Toy Story (1995)`. What is
 //! truncated or edited is an error with its file and line: a result on half a dataset looks like any other result.
 
+use framework::archive::{Archive, FileSum, PythonPackage, Zip};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Items};
 use framework::error::{Error, Explain, Result};
-use framework::fetch::{Archive, FileSum, PythonPackage, Zip};
 use framework::roles::Dataset;
 use framework::{choice, inventory, plugin};
 use std::collections::HashMap;

@@ -3,9 +3,9 @@
 use crate::llm::model::Local as Open;
 use crate::llm::{describe, load, weights::Weights};
 use burn::tensor::FloatDType;
+use framework::archive::{Archive, FileSum, PythonPackage};
 use framework::context::Context;
 use framework::error::{Error, Explain, Result};
-use framework::fetch::{Archive, FileSum, PythonPackage};
 use framework::language::Model;
 use framework::problem::nearest;
 use framework::roles::LanguageModel;

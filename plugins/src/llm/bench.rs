@@ -6,7 +6,7 @@ use super::{cache::Cache, lora, sampling, tune};
 use burn::tensor::{Int, Tensor, TensorData};
 use framework::adam::Adam;
 use framework::context::Context;
-use framework::error::Result;
+use framework::error::{Explain, Result};
 use framework::host::Shards;
 use framework::language::{Learned, Lora, Repeat, Tuning, Work};
 use framework::plugin::defaults;
@@ -20,7 +20,11 @@ fn tokens(model: &Local, count: usize, seed: u64) -> Vec<u32> {
 
 /// `work` with `model`.
 pub(crate) fn work(model: &Local, work: Work, cx: &Context) -> Result<Repeat> {
-    let (decoder, shards, device) = (model.decoder.clone(), Shards::new(&cx.device)?, cx.device.clone());
+    let (decoder, shards, device) = (
+        model.decoder.clone(),
+        Shards::new(&cx.device).explain("starting threads", "this machine")?,
+        cx.device.clone(),
+    );
     let sequences: Vec<Vec<u32>> = (0..4).map(|n| tokens(model, 256, n)).collect();
     let prompts: Vec<Vec<u32>> = (0..21).map(|n| [tokens(model, 400, 9), tokens(model, 12, 10 + n)].concat()).collect();
     Ok(match work {

@@ -3,9 +3,9 @@
 use super::weights::{Safetensors, read_json, read_json_if_any};
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use framework::archive::{Archive, FileSum, PythonPackage};
 use framework::context::Context;
 use framework::error::{Error, Explain, Result};
-use framework::fetch::{Archive, FileSum, PythonPackage};
 use framework::fused::layer_norm;
 use serde_json::Value;
 use std::path::Path;

@@ -6,7 +6,7 @@ use super::layout::Row;
 use super::tokenizer::Tokenizer;
 use burn::tensor::{Int, Tensor, TensorData};
 use framework::context::Context;
-use framework::error::{Error, Result};
+use framework::error::{Error, Explain, Result};
 use framework::fused::vector;
 use framework::host::Shards;
 use framework::language::Prompt;
@@ -41,7 +41,7 @@ pub(crate) fn score(
     let questions: Vec<Vec<Question>> =
         groups.par_iter().map(|group| ask(tokenizer, group, answers, decoder)).collect::<Result<_>>()?;
     let flat: Vec<&Question> = questions.iter().flatten().collect();
-    let shards = Shards::new(&cx.device)?;
+    let shards = Shards::new(&cx.device).explain("starting threads", "this machine")?;
     let bar = cx.bar("scoring", flat.len());
     let mut scores = Vec::new();
     for pass in passes(&flat, |question| question.row.tokens.len(), PASS_TOKENS) {

@@ -175,7 +175,7 @@ impl Tuner<'_> {
         if self.lessons.iter().all(|lesson| lesson.targets.is_empty()) {
             return Err(Error::new("there is nothing to learn from").at("recommender"));
         }
-        let shards = Shards::new(&self.cx.device)?;
+        let shards = Shards::new(&self.cx.device).explain("starting threads", "this machine")?;
         let mut state = State::resume(decoder, self)?;
         let steps = self.steps().len();
         let bar = self.cx.bar("fine-tuning", steps * self.tuning.epochs);

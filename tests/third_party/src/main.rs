@@ -59,7 +59,7 @@ impl Scorer for Scores {
 }
 
 fn main() -> ExitCode {
-    framework::cli::main(framework::cli::BuiltIn {
+    cli::main(cli::BuiltIn {
         base: include_str!("../../../experiments/base.toml"),
         code: framework::provenance::Code { lock: include_str!("../../../Cargo.lock"), revision: None },
         checkpoint: "local",

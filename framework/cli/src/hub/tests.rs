@@ -1,7 +1,7 @@
 use super::{Hub, Name};
-use crate::error::Result;
 use crate::fetch::{check, sum};
-use crate::progress::Progress;
+use framework::error::Result;
+use framework::progress::Progress;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,11 @@
 //! One language model, outside any experiment: which one is meant, and what it answers.
 
-use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::language::{Decoding, Generation, Model, Prompt};
-use crate::plugin::{Pick, Setting};
-use crate::problem::Reader;
-use crate::roles::LanguageModel;
+use framework::context::Context;
+use framework::error::{Error, Result};
+use framework::language::{Decoding, Generation, Model, Prompt};
+use framework::plugin::{Pick, Setting};
+use framework::problem::Reader;
+use framework::roles::LanguageModel;
 use toml::{Table, Value};
 
 /// The plugin called `plugin`, which reads checkpoints, with the one at `model`, a path or a fetched name.

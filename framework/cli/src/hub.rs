@@ -1,9 +1,9 @@
 //! Models of the Hugging Face hub: lists a repository, downloads the files of a checkpoint, and pins its commit.
 
 use crate::download::Download;
-use crate::error::{Error, Explain, Result};
 use crate::fetch::{check, sum};
-use crate::progress::Progress;
+use framework::error::{Error, Explain, Result};
+use framework::progress::Progress;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

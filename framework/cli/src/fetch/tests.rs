@@ -1,6 +1,6 @@
 use super::{Archive, FileSum, PythonPackage, Zip, fetch};
-use crate::error::Result;
-use crate::progress::Progress;
+use framework::error::Result;
+use framework::progress::Progress;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{BufRead, BufReader, Cursor, Write};
@@ -29,7 +29,7 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// Data that does not compress, so that the zip is larger than one read.
 fn data() -> Vec<u8> {
-    let mut rng = crate::rng::Rng::new(1, "fetch");
+    let mut rng = framework::rng::Rng::new(1, "fetch");
     (0..300_000).map(|_| rng.bits() as u8).collect()
 }
 

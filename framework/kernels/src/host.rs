@@ -3,9 +3,8 @@
 //! burn's CPU backend runs elementwise operations on one thread, so a batch is cut into shards that run side by side,
 //! each with a graph of its own. Their number does not depend on the machine, so results do not either.
 
-use crate::error::{Explain, Result};
 use burn::tensor::Device;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// Shards of a batch on the CPU.
 const SHARDS: usize = 2;
@@ -21,13 +20,12 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Shards for work on `device`: one where the device is parallel itself.
-    pub fn new(device: &Device) -> Result<Self> {
+    /// Shards for work on `device`: one where the device is parallel itself. An error when threads cannot be started.
+    pub fn new(device: &Device) -> Result<Self, ThreadPoolBuildError> {
         let count = if holds(device) { SHARDS } else { 1 };
         let threads = (std::thread::available_parallelism().map_or(1, usize::from) / count).max(1);
-        let pool =
-            |_| ThreadPoolBuilder::new().num_threads(threads).build().explain("starting threads", "this machine");
-        Ok(Self { pools: (0..count).map(pool).collect::<Result<_>>()? })
+        let pool = |_| ThreadPoolBuilder::new().num_threads(threads).build();
+        Ok(Self { pools: (0..count).map(pool).collect::<Result<_, _>>()? })
     }
 
     /// Cuts `rows` into shards of equal size, the first ones one longer; fewer when there are few rows.

@@ -1,11 +1,11 @@
 //! A table that can be traced: each variant's mean and interval, its difference from the base, and the runs behind it.
 
-use crate::ablation::Plan;
-use crate::choice;
-use crate::error::Result;
-use crate::run::{keys, per_user};
-use crate::statistics::{Difference, Interval, Verdict, bootstrap_seeds, holm, paired_difference};
-use crate::store::Store;
+use framework::ablation::Plan;
+use framework::choice;
+use framework::error::Result;
+use framework::run::{keys, per_user};
+use framework::statistics::{Difference, Interval, Verdict, bootstrap_seeds, holm, paired_difference};
+use framework::store::Store;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub struct Report {
 /// Gathers the finished runs of a spec's plans.
 pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let Some(first) = plans.first() else {
-        return Err(crate::error::Error::new("the spec has no runs"));
+        return Err(framework::error::Error::new("the spec has no runs"));
     };
     let metric = format!("{}{}", first.spec.evaluator.selects_by(), first.spec.protocol.metric_suffix());
     let mut rows: Vec<Row> = Vec::new();

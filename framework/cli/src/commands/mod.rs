@@ -1,0 +1,15 @@
+//! What each command does: it reads, calls and prints, and computes nothing itself.
+
+mod models;
+mod runs;
+mod specs;
+
+pub(crate) use specs::check;
+
+use framework::error::{Error, Result};
+use framework::store::Store;
+use serde_json::Value;
+
+fn read(store: &Store, id: &str) -> Result<Value> {
+    store.run(id)?.ok_or_else(|| Error::new(format!("run {id} is not in the store")).fix("`ablate list`"))
+}

@@ -1,0 +1,285 @@
+//! The command line: arguments, and which command they mean.
+
+pub mod ask;
+#[path = "../../benches/bench.rs"]
+pub mod bench;
+mod commands;
+pub mod docs;
+mod download;
+pub mod fetch;
+pub mod hub;
+pub mod report;
+
+use clap::{Args, Parser, Subcommand};
+use framework::error::{Error, Explain, Result};
+use framework::load::{Loaded, Rejected, Source, load};
+use framework::provenance::Code;
+use framework::store::Store;
+use framework::{context, log};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Declarative experiments with sequential recommenders: one TOML file in, a stored run and a report out.
+#[derive(Parser)]
+#[command(name = "ablate", version)]
+struct Cli {
+    /// The folder of the results store.
+    #[arg(long, global = true, env = "ABLATE_STORE", default_value = "results")]
+    store: PathBuf,
+    /// The folder of fetched data; the system's cache folder when not given.
+    #[arg(long, global = true, env = "ABLATE_CACHE")]
+    cache: Option<PathBuf>,
+    /// What is logged to standard error: error, warn, info, debug, or a filter such as `framework=debug`.
+    #[arg(long, global = true, env = "ABLATE_LOG", default_value = "warn")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct SpecArgument {
+    /// The spec's TOML file.
+    spec: PathBuf,
+    /// Sets a key, in TOML: --set 'recommender.dropout=0.1'.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct Question {
+    /// A folder or file, or a name that was fetched; or a spec's TOML file, whose first language model is asked.
+    model: String,
+    /// What is asked.
+    #[arg(long)]
+    prompt: String,
+    /// Instructions that stand above it.
+    #[arg(long, default_value = "")]
+    system: String,
+    /// How the answer is drawn, in TOML: --set 'max_tokens=100', --set 'temperature=0.7'.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// What random numbers come from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// As `device` in a spec; the spec's own when not given, else `flex`.
+    #[arg(long)]
+    device: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a spec: every variant and seed that is not in the store yet, then prints the report.
+    Run {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// Makes a stage again even if it is there: dataset, recommender or evaluator.
+        #[arg(long, value_parser = ["dataset", "recommender", "evaluator"])]
+        fresh: Vec<String>,
+    },
+    /// Says everything that is wrong with specs, and nothing else.
+    Check {
+        /// TOML files.
+        #[arg(required = true)]
+        specs: Vec<PathBuf>,
+        /// For editors.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the plan, every default written out, and what a run would find or make.
+    Plan {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// Also says where each value came from.
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Names the keys that make (or made) a stage run again.
+    Why {
+        /// A run, or a spec's file.
+        reference: String,
+    },
+    /// Prints the report of a spec from the runs in the store.
+    Report {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// md, csv, json or latex.
+        #[arg(long, default_value = "md", value_parser = ["md", "csv", "json", "latex"])]
+        format: String,
+    },
+    /// Lists the runs in the store.
+    List {
+        /// Keeps runs with these values: name=…, variant=…, dataset=…, recommender=…, seed=….
+        #[arg(long = "where", value_name = "KEY=VALUE")]
+        filter: Vec<String>,
+        /// Sorts by a column or metric, highest first for metrics.
+        #[arg(long, default_value = "started")]
+        sort: String,
+        /// One JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints a run's record.
+    Show {
+        /// `latest`, a run id, or the first characters of one.
+        run: String,
+        /// The whole record as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints what differs between two runs: plan, provenance, metrics.
+    Diff {
+        /// A run.
+        a: String,
+        /// Another run.
+        b: String,
+    },
+    /// Gets a dataset or a language model from its source into the cache; without a name, lists what there is.
+    Fetch {
+        /// A name, as in `ml-100k`; or a model of the Hugging Face hub, OWNER/NAME[@REVISION].
+        ///
+        /// A copy that is there already stays, unless another revision is named: `@main` is the newest. HF_ENDPOINT
+        /// names a mirror of the hub, HF_TOKEN lets you in where terms must be accepted first.
+        name: Option<String>,
+        /// A local copy: a folder, a zip, a Python wheel, or the file itself.
+        #[arg(long)]
+        from: Option<PathBuf>,
+    },
+    /// Says what a language model's checkpoint is: sizes, memory, tokenizer, licence.
+    Inspect {
+        /// A folder or file, or a name that was fetched.
+        model: String,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Asks a language model once and prints its answer; nothing is stored.
+    Generate(Question),
+    /// Times reading a spec and loading and splitting its data.
+    Bench {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// Instead: lists a generated store of so many runs.
+        #[arg(long)]
+        runs: Option<usize>,
+        /// Instead: a training step of the spec's recommender with each of these losses, on generated data.
+        #[arg(long)]
+        loss: Vec<String>,
+        /// Instead: this work of the spec's language model: forward, lora, generate, score_one_by_one, score_shared.
+        #[arg(long, conflicts_with = "loss")]
+        work: Vec<String>,
+        /// A command that times its own step in turns with ours: it gets a loss, or a work, and a number of steps.
+        #[arg(long)]
+        peer: Option<String>,
+    },
+    /// Writes the book's reference pages.
+    Docs {
+        /// The book's source.
+        #[arg(default_value = "book/src")]
+        folder: PathBuf,
+        /// Only says which pages are stale.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+/// What the program knows at compile time that the framework does not.
+#[derive(Clone, Copy)]
+pub struct BuiltIn {
+    /// The text of `experiments/base.toml`.
+    pub base: &'static str,
+    /// What the program was made from.
+    pub code: Code,
+    /// The language model that reads checkpoints from the path in its key `model`.
+    pub checkpoint: &'static str,
+}
+
+/// Runs the program; the exit code is 0, 1 for an error, 2 for a wrong spec, 130 after Ctrl-C.
+pub fn main(built_in: BuiltIn) -> ExitCode {
+    framework::allocator::keep_large_blocks();
+    let cli = Cli::parse();
+    // A panic is reported where it is caught, in one message; its backtrace goes to the log.
+    std::panic::set_hook(Box::new(|panic| {
+        // `ablate list | head` closes our output early: that is no mistake.
+        if panic.to_string().contains("failed printing to stdout") {
+            std::process::exit(0);
+        }
+        tracing::error!(%panic, "panic");
+    }));
+    let handler = ctrlc::set_handler(|| {
+        if context::is_interrupted() {
+            std::process::exit(130);
+        }
+        context::interrupt();
+        eprintln!("stopping at the next safe point; Ctrl-C again stops at once");
+    });
+    let result = log::install(&cli.log).and(handler.explain("catching Ctrl-C", "this process"));
+    match result.map_err(Rejected::from).and_then(|()| cli.execute(built_in)) {
+        Ok(code) => code,
+        Err(rejected) => {
+            let wrong = matches!(rejected, Rejected::Wrong(_));
+            let error = Error::from(rejected);
+            eprintln!("error: {error}");
+            ExitCode::from(if error.is_interrupt() { 130 } else { 1 + u8::from(wrong) })
+        }
+    }
+}
+
+type Outcome = std::result::Result<ExitCode, Rejected>;
+
+impl Cli {
+    fn execute(&self, built_in: BuiltIn) -> Outcome {
+        match &self.command {
+            Command::Run { spec, fresh } => return self.run(&spec.load(built_in)?, built_in, fresh),
+            Command::Check { specs, json } => return commands::check(specs, *json, built_in),
+            Command::Plan { spec, origin } => self.plan(&spec.load(built_in)?, *origin)?,
+            Command::Why { reference } => self.why(reference, built_in)?,
+            Command::Report { spec, format } => self.report(&spec.load(built_in)?, format)?,
+            Command::List { filter, sort, json } => self.list(filter, sort, *json)?,
+            Command::Show { run, json } => self.show(run, *json)?,
+            Command::Diff { a, b } => self.diff(a, b)?,
+            Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
+            Command::Inspect { model, json } => self.inspect(&ask::checkpoint(built_in.checkpoint, model)?, *json)?,
+            Command::Generate(question) => self.generate(question, built_in)?,
+            Command::Bench { runs: Some(runs), .. } => bench::list(*runs)?,
+            Command::Bench { spec, work, peer, .. } if !work.is_empty() => {
+                bench::language_model(&spec.load(built_in)?.plans[0], work, &words(peer), &self.cache()?)?;
+            }
+            Command::Bench { spec, loss, peer, .. } if !loss.is_empty() => {
+                let (losses, peer): (Vec<&str>, _) = (loss.iter().map(String::as_str).collect(), words(peer));
+                bench::training(spec.load(built_in)?.spec.recommender.name(), &losses, &peer)?;
+            }
+            Command::Bench { spec, .. } => bench::spec(&spec.source(built_in), &self.cache()?)?,
+            Command::Docs { folder, check } => docs::write(folder, *check)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn store(&self) -> Result<Store> {
+        Store::open(&self.store)
+    }
+
+    fn cache(&self) -> Result<PathBuf> {
+        if let Some(cache) = &self.cache {
+            return Ok(cache.clone());
+        }
+        let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
+        let cache = cache.or_else(|| from("LOCALAPPDATA")).map(|cache| cache.join("ablate"));
+        cache.ok_or_else(|| Error::new("no cache folder is known").fix("--cache FOLDER, or ABLATE_CACHE"))
+    }
+}
+
+impl SpecArgument {
+    fn source(&self, built_in: BuiltIn) -> Source {
+        Source { path: self.spec.clone(), set: self.set.clone(), base: built_in.base }
+    }
+
+    fn load(&self, built_in: BuiltIn) -> std::result::Result<Loaded, Rejected> {
+        load(&self.source(built_in))
+    }
+}
+
+/// The words of a command.
+fn words(command: &Option<String>) -> Vec<String> {
+    command.iter().flat_map(|command| command.split_whitespace()).map(String::from).collect()
+}
