@@ -6,8 +6,8 @@ use crate::rng::Rng;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -34,6 +34,35 @@ pub struct Epoch {
     pub seconds: f64,
 }
 
+/// What a stage cost besides time and memory. Numbers that stay zero are left out of records.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cost {
+    /// Parameters that training changed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub parameters_trained: u64,
+    /// Tokens that language models were trained on, over all epochs; what prompts share counts once a step.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tokens_trained: u64,
+    /// Tokens of prompts that language models read to write, or to judge answers; what prompts share counts once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tokens_read: u64,
+    /// Tokens that language models wrote.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tokens_written: u64,
+    /// Texts that they wrote.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub texts_written: u64,
+    /// Texts that were there already, written for an earlier stage or run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub texts_found: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks with a reference.
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// A plugin's surroundings.
 pub struct Context {
     /// Where tensors live; without autodiff.
@@ -50,13 +79,15 @@ pub struct Context {
     pub batch_size: usize,
     progress: Progress,
     epochs: Mutex<Vec<Epoch>>,
+    cost: Arc<Mutex<Cost>>,
 }
 
 impl Context {
     /// Surroundings on `device` with `seed`, unfinished work in `work`, fetched data in `cache`.
     pub fn new(device: Device, seed: u64, work: PathBuf, cache: PathBuf, progress: Progress) -> Self {
         let generations = work.join("generations");
-        Self { device, seed, work, cache, generations, batch_size: 256, progress, epochs: Mutex::default() }
+        let (epochs, cost) = (Mutex::default(), Arc::default());
+        Self { device, seed, work, cache, generations, batch_size: 256, progress, epochs, cost }
     }
 
     /// The same with texts of language models in `folder`.
@@ -77,6 +108,7 @@ impl Context {
             batch_size: self.batch_size,
             progress: self.progress.clone(),
             epochs: Mutex::default(),
+            cost: self.cost.clone(),
         }
     }
 
@@ -98,11 +130,21 @@ impl Context {
     /// Keeps an epoch for the run's record.
     pub fn record(&self, epoch: Epoch) {
         tracing::info!(epoch = epoch.epoch, loss = epoch.loss, validation = epoch.validation, "epoch");
-        self.epochs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(epoch);
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).push(epoch);
     }
 
     /// The epochs recorded so far.
     pub fn epochs(&self) -> Vec<Epoch> {
-        self.epochs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds to what the stage cost, as in `cx.spend(|cost| cost.tokens_read += 100)`.
+    pub fn spend(&self, add: impl FnOnce(&mut Cost)) {
+        add(&mut self.cost.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What the stage cost so far.
+    pub fn cost(&self) -> Cost {
+        self.cost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

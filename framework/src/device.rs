@@ -40,18 +40,28 @@ impl Setting for DeviceName {
 
 const BACKENDS: [&str; 4] = ["flex", "cuda", "tch", "wgpu"];
 
-/// Every name that this build understands.
-fn known() -> String {
+/// A name of each kind of device that this build understands.
+pub fn built() -> Vec<DeviceName> {
+    names().into_iter().map(|name| DeviceName(name.into())).collect()
+}
+
+fn names() -> Vec<&'static str> {
     let mut names = vec!["flex"];
     if cfg!(feature = "cuda") {
         names.push("cuda:0");
     }
     if cfg!(feature = "tch") {
-        names.extend(["tch", "tch:0"]);
+        names.push("tch");
     }
     if cfg!(feature = "wgpu") {
         names.push("wgpu");
     }
+    names
+}
+
+/// In words.
+fn known() -> String {
+    let names = names();
     format!("one of {} (others need a build with their cargo feature: cuda, tch, wgpu)", names.join(", "))
 }
 

@@ -11,7 +11,7 @@ use crate::plugin::Setting;
 use crate::store::hash_json;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -44,6 +44,8 @@ pub fn generate(
         }
     }
     tracing::info!(prompts = prompts.len(), asked = asked.len(), "generating");
+    let found = keys.iter().collect::<HashSet<_>>().len() - asked.len();
+    cx.spend(|cost| cost.texts_found += found as u64);
     if !asked.is_empty() {
         fs::create_dir_all(&folder).explain("making a folder for generated texts", folder.display())?;
         let described = serde_json::to_vec_pretty(&maker).explain("describing a model", folder.display())?;
@@ -56,6 +58,11 @@ pub fn generate(
         let (keys, asked): (Vec<String>, Vec<Prompt>) = asked.into_iter().unzip();
         model.generate(&asked, decoding, seed, cx, &mut |place, generation| {
             let line = Line { prompt: keys[place].clone(), generation };
+            cx.spend(|cost| {
+                cost.texts_written += 1;
+                cost.tokens_read += line.generation.prompt_tokens as u64;
+                cost.tokens_written += line.generation.tokens as u64;
+            });
             keep(&mut file, &line).explain("keeping a generated text", folder.display())?;
             known.insert(line.prompt, line.generation);
             cx.proceed()

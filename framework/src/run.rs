@@ -129,17 +129,19 @@ impl Runner {
                 .with_generations(generations.clone())
         };
         let dataset = found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), |folder, work| {
-            let corpus = plan.spec.dataset.load(&context(work))?;
+            let cx = context(work);
+            let corpus = plan.spec.dataset.load(&cx)?;
             corpus.check()?;
             corpus.save(folder)?;
-            Ok(Value::Null)
+            Ok((Value::Null, cx.cost()))
         })?;
         let split = self.split(plan, keys, &dataset)?;
         let recommender =
             found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
                 let cx = context(work);
                 plan.spec.recommender.fit(&split.train, &cx)?.save(folder)?;
-                serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")
+                let epochs = serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")?;
+                Ok((epochs, cx.cost()))
             })?;
         let statistics = json!(split.statistics);
         let evaluator = found_or_made(&self.store, &keys.evaluator, self.is_fresh("evaluator"), |folder, work| {
@@ -148,7 +150,8 @@ impl Runner {
             let opening = json!({ "at": now(), "name": plan.spec.name, "variant": plan.variant, "seed": plan.seed,
                 "run": keys.run, "recommender": keys.recommender.key });
             self.store.record_opening(&keys.fingerprint, &opening)?;
-            evaluate(plan, scorer.as_ref(), &split, folder, &cx)
+            let metrics = evaluate(plan, scorer.as_ref(), &split, folder, &cx)?;
+            Ok((metrics, cx.cost()))
         })?;
         let seconds = clock.elapsed().as_secs_f64();
         let traces = [&dataset, &recommender, &evaluator].map(|artifact| artifact.trace.clone());

@@ -1,6 +1,6 @@
 //! One stage: its key, and its artifact found in the store or made.
 
-use crate::context::is_interrupted;
+use crate::context::{Cost, is_interrupted};
 use crate::error::{Error, Explain, Result};
 use crate::store::{Committed, StageRecord, Store, hash_json, now};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Trace {
     pub seconds: f64,
     /// Peak resident memory of the process while making it, in MiB.
     pub peak_memory_mb: f64,
+    /// What it cost besides.
+    #[serde(default)]
+    pub cost: Cost,
     /// The keys that differ from the most similar artifact there was, when made.
     pub because: Vec<String>,
 }
@@ -63,12 +66,12 @@ impl Artifact {
 
 /// Finds the stage's artifact, or calls `make` with an empty folder to fill and commits what it left there.
 ///
-/// `make` gives notes for the record. A panic inside it becomes an error that names the stage.
+/// `make` gives notes for the record, and what it cost. A panic inside it becomes an error that names the stage.
 pub fn found_or_made(
     store: &Store,
     stage: &Stage,
     fresh: bool,
-    make: impl FnOnce(&Path, &Path) -> Result<Value>,
+    make: impl FnOnce(&Path, &Path) -> Result<(Value, Cost)>,
 ) -> Result<Artifact> {
     let _lock = store.lock(&stage.key, &is_interrupted)?;
     if let (false, Some(record)) = (fresh, store.stage(&stage.key)?) {
@@ -81,7 +84,7 @@ pub fn found_or_made(
     let work: PathBuf = store.work(&stage.key)?;
     let started = Instant::now();
     reset_peak_memory();
-    let notes = guarded(stage.name, || make(folder.path(), &work))?;
+    let (notes, cost) = guarded(stage.name, || make(folder.path(), &work))?;
     let record = StageRecord {
         format: crate::store::FORMAT,
         key: stage.key.clone(),
@@ -91,6 +94,7 @@ pub fn found_or_made(
         seconds: started.elapsed().as_secs_f64(),
         made: now(),
         peak_memory_mb: peak_memory_mb(),
+        cost,
         notes,
     };
     let (record, committed) = store.commit_stage(folder.path(), record)?;
@@ -115,6 +119,7 @@ fn artifact(store: &Store, record: StageRecord, found: bool, because: Vec<String
         found,
         seconds: record.seconds,
         peak_memory_mb: record.peak_memory_mb,
+        cost: record.cost.clone(),
         because,
     };
     Ok(Artifact { record, trace, folder })

@@ -14,6 +14,7 @@ mod work;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use crate::context::Cost;
 use crate::error::{Error, Explain, Result};
 use files::{checked, failing, make_parent, newer, pretty, read_json, sync};
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,10 @@ pub struct StageRecord {
     pub made: String,
     /// The most memory the process held while making it.
     pub peak_memory_mb: f64,
-    /// What the stage wants to say about itself: tokens, epochs, counts.
+    /// What it cost besides.
+    #[serde(default)]
+    pub cost: Cost,
+    /// What the stage wants to say about itself: epochs, metrics.
     pub notes: Value,
 }
 

@@ -79,6 +79,9 @@ pub fn fit<M: SequenceModel>(
     if windows.is_empty() {
         return Err(Error::new("no user has two training interactions").at("recommender"));
     }
+    let sizes = parameters::read(&state.model).into_iter().map(|parameter| parameter.shape.iter().product::<usize>());
+    let size = sizes.sum::<usize>() as u64;
+    cx.spend(|cost| cost.parameters_trained += size);
     let bar = cx.bar("training", settings.max_epochs);
     bar.advance(state.epochs.len());
     while !state.is_done(settings) {

@@ -9,6 +9,7 @@ from which only the chat template is taken. Everything is written below tests/fi
   last position, the logsumexp of the logits at every position, and 12 greedy tokens (float32, eager attention);
   llama3/config_v4.json is the same configuration as transformers 4, and so most of the model hub, spells it;
 - lora/CASE: an adapter of `llama` as PEFT saves it, its loss and gradients on one batch, and 50 steps of AdamW on it;
+- pickled: the checkpoint `llama` as torch.save writes it; malicious.bin: a pickle that runs a command when read;
 - chat_templates.json: conversations as the templates in chat_templates/ (smollm2.jinja is written, the others are
   there already) render them.
 
@@ -17,6 +18,7 @@ The seeds are fixed: on one machine, running it again writes the same bytes.
 
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -28,7 +30,7 @@ import peft
 import tokenizers
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 OUT = Path(__file__).parents[1] / "fixtures" / "language_model"
@@ -265,6 +267,21 @@ def make_chat_templates(smollm2: Path) -> None:
     write_json(OUT / "chat_templates.json", {"made_with": MADE_WITH, "cases": cases})
 
 
+class Command:
+    """Creates a file when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch ablate-was-here",)
+
+
+def make_pickles() -> None:
+    folder = OUT / "pickled"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(OUT / "llama" / "config.json", folder / "config.json")
+    torch.save(load_file(OUT / "llama" / "model.safetensors"), folder / "pytorch_model.bin")
+    torch.save({"model.norm.weight": Command()}, OUT / "malicious.bin")
+
+
 def main() -> None:
     tiny, smollm2 = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
@@ -276,6 +293,7 @@ def main() -> None:
         make_family(name, config, seed)
     for seed, (case, options) in enumerate(ADAPTERS.items()):
         make_adapter(case, options, seed)
+    make_pickles()
     make_chat_templates(smollm2)
 
 

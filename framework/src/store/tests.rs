@@ -26,6 +26,7 @@ fn record(key: &str) -> StageRecord {
         seconds: 0.1,
         made: now(),
         peak_memory_mb: 12.5,
+        cost: Default::default(),
         notes: Value::Null,
     }
 }

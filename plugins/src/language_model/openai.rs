@@ -293,7 +293,8 @@ impl Model for Served {
         let bar = cx.bar("scoring", prompts.len());
         let OpenAi { model, extra, .. } = &self.settings;
         let ask = |place: usize, stop: &AtomicBool| {
-            let (body, _) = self.ask(&first_token_request(model, prompts[place], extra), stop)?;
+            let (body, said) = self.ask(&first_token_request(model, prompts[place], extra), stop)?;
+            cx.spend(|cost| cost.tokens_read += said.prompt_tokens as u64);
             first_tokens(&body, answers).map_err(|error| error.at(&self.endpoint))
         };
         let mut scores = vec![Vec::new(); prompts.len()];

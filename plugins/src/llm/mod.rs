@@ -19,6 +19,7 @@ mod linear;
 pub(crate) mod load;
 mod lora;
 pub(crate) mod model;
+mod pickle;
 mod sampling;
 mod score;
 #[cfg(test)]

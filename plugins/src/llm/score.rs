@@ -42,6 +42,8 @@ pub(crate) fn score(
         groups.par_iter().map(|group| ask(tokenizer, group, answers, decoder)).collect::<Result<_>>()?;
     let flat: Vec<&Question> = questions.iter().flatten().collect();
     let shards = Shards::new(&cx.device).explain("starting threads", "this machine")?;
+    let tokens = flat.iter().map(|question| question.row.tokens.len() as u64).sum::<u64>();
+    cx.spend(|cost| cost.tokens_read += tokens);
     let bar = cx.bar("scoring", flat.len());
     let mut scores = Vec::new();
     for pass in passes(&flat, |question| question.row.tokens.len(), PASS_TOKENS) {

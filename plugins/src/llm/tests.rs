@@ -23,8 +23,29 @@ fn json(name: &str) -> Value {
 }
 
 fn decoder(name: &str) -> Decoder {
+    decoder_on(name, &Device::flex())
+}
+
+fn decoder_on(name: &str, device: &Device) -> Decoder {
     let weights = Weights::open(&fixture(name)).expect("a checkpoint");
-    load::open(&weights, &Device::flex(), FloatDType::F32).expect("a decoder")
+    load::open(&weights, device, FloatDType::F32).expect("a decoder")
+}
+
+/// A device of each backend that is compiled in: `cargo test --workspace --features wgpu` needs one for wgpu.
+fn devices() -> Vec<(String, Device)> {
+    let open = |name: framework::device::DeviceName| {
+        let device = framework::device::open(&name).expect("the device");
+        (name.0, device)
+    };
+    framework::device::built().into_iter().map(open).collect()
+}
+
+/// Every family on every device.
+fn families_on_devices() -> impl Iterator<Item = (String, &'static str, Device)> {
+    let on = |(device_name, device): (String, Device)| {
+        FAMILIES.map(|name| (format!("{name} on {device_name}"), name, device.clone()))
+    };
+    devices().into_iter().flat_map(on)
 }
 
 fn tokens(value: &Value) -> Vec<u32> {
@@ -55,23 +76,23 @@ const FAMILIES: [&str; 6] = ["llama", "mistral", "llama3", "qwen2", "qwen3", "mi
 
 #[test]
 fn logits_agree_with_transformers() {
-    for name in FAMILIES {
-        let (decoder, reference) = (decoder(name), json(&format!("{name}/reference.json")));
+    for (what, name, device) in families_on_devices() {
+        let (decoder, reference) = (decoder_on(name, &device), json(&format!("{name}/reference.json")));
         let ids = tokens(&reference["input_ids"]);
         let all = logits(&decoder, &[Row::plain(ids.clone())]);
         let rows: Vec<&[f32]> = all.chunks(decoder.architecture.vocab_size).collect();
-        assert_close(name, rows[ids.len() - 1], &floats(&reference["logits_last"]), 1e-4);
+        assert_close(&what, rows[ids.len() - 1], &floats(&reference["logits_last"]), 1e-4);
         let sums = rows.iter().map(|row| row.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln() as f32);
-        assert_close(name, &sums.collect::<Vec<_>>(), &floats(&reference["logsumexp"]), 1e-4);
+        assert_close(&what, &sums.collect::<Vec<_>>(), &floats(&reference["logsumexp"]), 1e-4);
     }
 }
 
 #[test]
 fn greedy_tokens_agree_with_transformers() {
-    for name in FAMILIES {
-        let (decoder, reference) = (decoder(name), json(&format!("{name}/reference.json")));
+    for (what, name, device) in families_on_devices() {
+        let (decoder, reference) = (decoder_on(name, &device), json(&format!("{name}/reference.json")));
         let mut row = tokens(&reference["input_ids"]);
-        let mut cache = super::cache::Cache::new(decoder.layers.len(), &Device::flex());
+        let mut cache = super::cache::Cache::new(decoder.layers.len(), &device);
         // Beside another row, so that rows are kept apart.
         let other = Row::plain(row[..7].to_vec());
         let mut states = decoder.read(&[other, Row::plain(row.clone())], &mut cache);
@@ -81,7 +102,7 @@ fn greedy_tokens_agree_with_transformers() {
             row.push(best[1]);
             states = decoder.read_on(&best, &mut cache);
         }
-        assert_eq!(row, tokens(&reference["greedy"]), "{name}");
+        assert_eq!(row, tokens(&reference["greedy"]), "{what}");
     }
 }
 
@@ -135,7 +156,12 @@ fn both_attentions_agree() {
 
 /// The batch of a LoRA fixture as lessons, with the decoder and its adapter.
 fn lora_case(case: &str) -> (Decoder, Lora, Value, Vec<super::tune::Lesson>) {
-    let (decoder, lora) = lora::load(decoder("llama"), &fixture(&format!("lora/{case}"))).expect("an adapter");
+    lora_case_on(case, &Device::flex())
+}
+
+fn lora_case_on(case: &str, device: &Device) -> (Decoder, Lora, Value, Vec<super::tune::Lesson>) {
+    let (decoder, lora) =
+        lora::load(decoder_on("llama", device), &fixture(&format!("lora/{case}"))).expect("an adapter");
     let reference = json(&format!("lora/{case}/reference.json"));
     let rows =
         reference["input_ids"].as_array().expect("rows").iter().zip(reference["labels"].as_array().expect("rows"));
@@ -153,8 +179,9 @@ fn count(lessons: &[super::tune::Lesson]) -> f32 {
 
 #[test]
 fn lora_gradients_agree_with_peft() {
-    for case in ["qv", "all_rslora"] {
-        let (decoder, _, reference, lessons) = lora_case(case);
+    let on = |(_, device): (String, Device)| [("qv", device.clone()), ("all_rslora", device)];
+    for (case, device) in devices().into_iter().flat_map(on) {
+        let (decoder, _, reference, lessons) = lora_case_on(case, &device);
         let first = tokens(&reference["input_ids"][0]);
         let last = logits(&decoder, &[Row::plain(first.clone())]);
         let last = &last[(first.len() - 1) * decoder.architecture.vocab_size..];
@@ -217,6 +244,42 @@ fn an_adapter_is_saved_as_peft_saves_it() {
     // Merged, it gives the same numbers.
     let merged: Vec<f64> = logits(&lora::merged(decoder.clone()), &row).iter().map(|x| f64::from(*x)).collect();
     assert_close("merged", &logits(&decoder, &row), &merged, 1e-4);
+}
+
+#[test]
+fn peft_gives_the_logits_of_an_adapter_trained_here() {
+    let Some(python) = std::env::var_os("ABLATE_PYTHON") else {
+        eprintln!("skipped: ABLATE_PYTHON names no Python");
+        return;
+    };
+    let run = |arguments: &[&std::ffi::OsStr]| std::process::Command::new(&python).args(arguments).output();
+    let has_peft = run(&["-c".as_ref(), "import torch, transformers, peft".as_ref()]);
+    if !has_peft.expect("ABLATE_PYTHON starts").status.success() {
+        eprintln!("skipped: the Python of ABLATE_PYTHON has no torch, transformers and peft");
+        return;
+    }
+    for rank_stabilized in [false, true] {
+        let lora = Lora { rank: 4, rank_stabilized, dropout: 0.0, ..framework::plugin::defaults() };
+        let mut decoder = lora::attach(decoder("llama"), &lora, &Rng::new(1, "test")).expect("adapters");
+        let lessons = lora_case("qv").3;
+        let (share, lessons) = (1.0 / count(&lessons), lessons.iter().collect::<Vec<_>>());
+        let mut adam = framework::adam::Adam::default();
+        for _ in 0..10 {
+            let pass = super::tune::Pass { lessons: &lessons, share, checkpointing: false };
+            decoder = adam.step(decoder.clone(), pass.gradients(&decoder, &Rng::new(1, "test")).1, 1e-2, 0.0);
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        lora::save(&decoder, &lora, "llama", folder.path()).expect("it is saved");
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/peers/adapter.py");
+        let model = fixture("llama");
+        let output = run(&[script.as_ref(), model.as_ref(), folder.path().as_ref(), "[5, 6, 7, 8]".as_ref()]);
+        let output = output.expect("Python starts");
+        let theirs = String::from_utf8_lossy(&output.stdout).trim().to_string();
+        let theirs: Vec<Vec<f64>> = serde_json::from_str(theirs.lines().last().unwrap_or_default())
+            .unwrap_or_else(|_| panic!("no logits: {}", String::from_utf8_lossy(&output.stderr)));
+        let row = [Row::plain(vec![5, 6, 7, 8])];
+        assert_close("PEFT's logits", &logits(&decoder, &row), &theirs.concat(), 1e-4);
+    }
 }
 
 #[test]

@@ -177,6 +177,13 @@ impl Tuner<'_> {
         }
         let shards = Shards::new(&self.cx.device).explain("starting threads", "this machine")?;
         let mut state = State::resume(decoder, self)?;
+        let trained = trained(self.tuning)?;
+        let sizes = parameters::read(&state.decoder).into_iter().filter(|parameter| trained(&parameter.path));
+        let size = sizes.map(|parameter| parameter.shape.iter().product::<usize>() as u64).sum::<u64>();
+        self.cx.spend(|cost| {
+            cost.parameters_trained += size;
+            cost.tokens_trained += state.note.tokens;
+        });
         let steps = self.steps().len();
         let bar = self.cx.bar("fine-tuning", steps * self.tuning.epochs);
         bar.advance(state.note.epochs.len() * steps + state.note.step);
@@ -227,6 +234,9 @@ impl Tuner<'_> {
         let done = state.note.epochs.len() * steps + state.note.step;
         let rate = self.learning_rate(done, steps * self.tuning.epochs);
         state.decoder = state.adam.step(state.decoder.clone(), gradients, rate, self.tuning.weight_decay);
+        let tokens = step.iter().map(|lesson| lesson.row.tokens.len() as u64).sum::<u64>();
+        self.cx.spend(|cost| cost.tokens_trained += tokens);
+        state.note.tokens += tokens;
         state.note.step += 1;
         state.note.losses.push(loss);
         Ok(loss)
@@ -253,6 +263,9 @@ fn cut<'a, 'b>(lessons: &'a [&'b Lesson], batch_size: usize) -> Vec<&'a [&'b Les
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Note {
     adam_steps: usize,
+    /// Tokens so far.
+    #[serde(default)]
+    tokens: u64,
     /// Steps of the current epoch, and their losses.
     step: usize,
     losses: Vec<f64>,

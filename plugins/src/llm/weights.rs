@@ -3,6 +3,7 @@
 
 use super::architecture::Architecture;
 use super::gguf::Gguf;
+use super::pickle::Pickles;
 use super::tokenizer::Tokenizer;
 use framework::error::{Error, Explain, Result};
 use half::{bf16, f16};
@@ -33,11 +34,13 @@ pub(crate) struct Weights {
 
 enum Files {
     Folder(Safetensors),
+    Pickled(Pickles),
     Gguf(Gguf),
 }
 
 impl Weights {
-    /// Opens a Hugging Face folder (`config.json` and `model.safetensors`, whole or sharded) or a `.gguf` file.
+    /// Opens a Hugging Face folder (`config.json` and `model.safetensors`, whole or sharded, or else
+    /// `pytorch_model.bin`) or a `.gguf` file.
     ///
     /// An error if the model is not supported, or a weight is missing or has another shape than the configuration says.
     pub(crate) fn open(path: &Path) -> Result<Self> {
@@ -51,7 +54,11 @@ impl Weights {
                 return Err(no_model("the folder has no config.json", path));
             }
             let architecture = Architecture::from_config(&read_json(&config)?, config.display())?;
-            (Files::Folder(Safetensors::open(path)?), architecture)
+            let files = match listed(path, PICKLED)? {
+                Some(pickled) if listed(path, SAFETENSORS)?.is_none() => Files::Pickled(Pickles::open(&pickled)?),
+                _ => Files::Folder(Safetensors::open(path)?),
+            };
+            (files, architecture)
         };
         let weights = Self { path: path.to_path_buf(), architecture, files };
         for (name, shape) in weights.architecture.tensors() {
@@ -77,7 +84,10 @@ impl Weights {
         if is_gguf(path)? {
             return Ok(vec![path.to_path_buf()]);
         }
-        let mut files = Safetensors::files(path)?;
+        let mut files = match (listed(path, SAFETENSORS)?, listed(path, PICKLED)?) {
+            (Some(files), _) | (None, Some(files)) => files,
+            (None, None) => Safetensors::files(path)?,
+        };
         files.extend(BESIDES.map(|name| path.join(name)).into_iter().filter(|file| file.is_file()));
         Ok(files)
     }
@@ -92,6 +102,7 @@ impl Weights {
     pub(crate) fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         let values = match &self.files {
             Files::Folder(folder) => return folder.tensor(name),
+            Files::Pickled(files) => files.tensor(name),
             Files::Gguf(file) => file.tensor(name, &self.architecture),
         };
         let missing = || Error::new(format!("the weight `{name}` is missing")).at(self.path.display());
@@ -100,7 +111,7 @@ impl Weights {
 
     pub(crate) fn tokenizer(&self) -> Result<Tokenizer> {
         match &self.files {
-            Files::Folder(_) => Tokenizer::from_folder(&self.path),
+            Files::Folder(_) | Files::Pickled(_) => Tokenizer::from_folder(&self.path),
             Files::Gguf(file) => Tokenizer::from_gguf(file.header(), &self.path),
         }
     }
@@ -109,7 +120,7 @@ impl Weights {
     /// header of a GGUF file.
     pub(crate) fn source(&self) -> Result<Value> {
         match &self.files {
-            Files::Folder(_) => {
+            Files::Folder(_) | Files::Pickled(_) => {
                 let pinned = read_json_if_any(&self.path.join("revision.json"))?;
                 Ok(json!({"name": pinned["repository"], "revision": pinned["revision"], "licence": pinned["licence"]}))
             }
@@ -126,6 +137,7 @@ impl Weights {
         let mut count = |format: String| *counts.entry(format).or_default() += 1;
         match &self.files {
             Files::Folder(folder) => folder.formats().for_each(&mut count),
+            Files::Pickled(files) => files.formats().for_each(&mut count),
             Files::Gguf(file) => file.formats().for_each(&mut count),
         }
         counts
@@ -134,6 +146,7 @@ impl Weights {
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         match &self.files {
             Files::Folder(folder) => folder.find(name).map(|(_, info)| info.shape.clone()),
+            Files::Pickled(files) => files.shape(name),
             Files::Gguf(file) => file.shape(name),
         }
     }
@@ -160,27 +173,10 @@ impl Safetensors {
 
     /// The files of `folder` that hold tensors.
     pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-        let (whole, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-        if whole.is_file() {
-            return Ok(vec![whole]);
-        }
-        if !index.is_file() {
+        listed(folder, SAFETENSORS)?.ok_or_else(|| {
             let error = Error::new("there is no model.safetensors, nor its index").at(folder.display());
-            return Err(error.fix("a model saved in safetensors (transformers: `save_pretrained`)"));
-        }
-        let content = read_json(&index)?;
-        let names = content.get("weight_map").and_then(Value::as_object);
-        let names: BTreeSet<&str> = names.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str).collect();
-        let files: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
-        match files.iter().find(|file| !file.is_file()) {
-            None if files.is_empty() => Err(Error::new("the index lists no files").at(index.display())),
-            None => Ok(files),
-            Some(missing) => {
-                let name = missing.file_name().unwrap_or_default().to_string_lossy();
-                let error = Error::new(format!("`{name}`, one of {} files with weights, is missing", files.len()));
-                Err(error.at(folder.display()).fix("all files of the model"))
-            }
-        }
+            error.fix("a model saved in safetensors (transformers: `save_pretrained`)")
+        })
     }
 
     /// A tensor's shape and values.
@@ -208,6 +204,34 @@ impl Safetensors {
     fn formats(&self) -> impl Iterator<Item = String> {
         let infos = self.shards.iter().flat_map(|shard| shard.header.tensors().into_values());
         infos.map(|info| format!("{:?}", info.dtype))
+    }
+}
+
+/// The names of a model's weights: one file, or the index of several.
+const SAFETENSORS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
+const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// The files with weights in `folder`, if there are any by these names.
+fn listed(folder: &Path, [whole, index]: [&str; 2]) -> Result<Option<Vec<PathBuf>>> {
+    let (whole, index) = (folder.join(whole), folder.join(index));
+    if whole.is_file() {
+        return Ok(Some(vec![whole]));
+    }
+    if !index.is_file() {
+        return Ok(None);
+    }
+    let content = read_json(&index)?;
+    let names = content.get("weight_map").and_then(Value::as_object);
+    let names: BTreeSet<&str> = names.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str).collect();
+    let files: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    match files.iter().find(|file| !file.is_file()) {
+        None if files.is_empty() => Err(Error::new("the index lists no files").at(index.display())),
+        None => Ok(Some(files)),
+        Some(missing) => {
+            let name = missing.file_name().unwrap_or_default().to_string_lossy();
+            let error = Error::new(format!("`{name}`, one of {} files with weights, is missing", files.len()));
+            Err(error.at(folder.display()).fix("all files of the model"))
+        }
     }
 }
 
@@ -338,6 +362,27 @@ mod tests {
         write(&path.join("true.safetensors"), "I8", 1, 0, second);
         let weights = Weights::open(path).expect("a model");
         assert!(weights.tensor(&second[0].0).expect_err("an error").to_string().contains("is stored as I8"));
+    }
+
+    #[test]
+    fn pickled_weights_are_read_by_a_reader_that_runs_nothing() {
+        // Written by torch.save of PyTorch 2.9: tests/peers/fixtures.py.
+        let weights = Weights::open(&fixture("pickled")).expect("a model");
+        let safe = Weights::open(&fixture("llama")).expect("a model");
+        for (name, _) in safe.architecture().tensors() {
+            assert_eq!(weights.tensor(&name).expect("a weight"), safe.tensor(&name).expect("a weight"), "{name}");
+        }
+        assert_eq!(weights.formats().into_keys().collect::<Vec<_>>(), ["F32"]);
+        let folder = copy();
+        let file = folder.path().join("pytorch_model.bin");
+        std::fs::rename(folder.path().join("model.safetensors"), &file).expect("renamed");
+        assert!(message(&folder).contains("cannot read the pickled weights"), "{}", message(&folder));
+        // A pickle that would create a file, as `os.system` in its reduce, is refused without running it.
+        let made = folder.path().join("made");
+        std::fs::copy(fixture("malicious.bin"), &file).expect("a copy");
+        let refused = message(&folder);
+        assert!(refused.contains("is missing") || refused.contains("cannot read"), "{refused}");
+        assert!(!made.exists() && !Path::new("ablate-was-here").exists());
     }
 
     #[test]
