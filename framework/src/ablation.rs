@@ -16,6 +16,33 @@ settings! {
     }
 }
 
+/// What a row is among the others of its table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Design {
+    /// What the others are compared with.
+    Base,
+    /// One named change.
+    Variant,
+    /// One of several values of a key.
+    Grid {
+        /// The ablation's name.
+        name: String,
+        /// The dotted key.
+        key: String,
+        /// Its value in this row.
+        value: Value,
+    },
+    /// A subset of components; the base has all of them.
+    Factorial {
+        /// The ablation's name.
+        name: String,
+        /// All components.
+        components: Vec<String>,
+        /// Those that this row is without, in the same order.
+        without: Vec<String>,
+    },
+}
+
 /// One variant with one seed: all that a run needs to know.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -23,6 +50,8 @@ pub struct Plan {
     pub variant: String,
     /// The seed of everything random in it.
     pub seed: u64,
+    /// What the row is among the others.
+    pub design: Design,
     /// The spec with the variant's changes applied.
     pub spec: Spec,
 }
@@ -74,15 +103,22 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
         let variant = Spec::read(&Value::Table(changed), &mut reader);
         let new = reader.problems.into_iter().filter(|problem| !same_place(&problems, problem)).collect::<Vec<_>>();
         problems.extend(new.into_iter().map(|problem| inside_variant(problem, n)));
-        variants.extend(variant.map(|spec| (name, spec)));
+        variants.extend(variant.map(|spec| (name, Design::Variant, spec)));
     }
     match spec {
         Some(spec) if problems.is_empty() => {
-            let base = [(spec.base_name().to_string(), spec.clone())];
-            let rows: Vec<_> = base.into_iter().chain(variants).collect();
-            let plan = |row: &(String, Spec), seed: u64| Plan { variant: row.0.clone(), seed, spec: row.1.clone() };
-            let plans = rows.iter().flat_map(|row| row.1.seeds.0.iter().map(|seed| plan(row, *seed))).collect();
-            Ok((spec, plans))
+            let base = [(spec.base_name().to_string(), Design::Base, spec.clone())];
+            let rows = base.into_iter().chain(variants);
+            let plans = rows.flat_map(|(variant, design, spec)| {
+                let plan = |seed: &u64| Plan {
+                    variant: variant.clone(),
+                    design: design.clone(),
+                    seed: *seed,
+                    spec: spec.clone(),
+                };
+                spec.seeds.0.iter().map(plan).collect::<Vec<_>>()
+            });
+            Ok((spec, plans.collect()))
         }
         _ => Err(problems),
     }
