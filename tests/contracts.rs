@@ -62,6 +62,15 @@ fn with_required_keys<R: ?Sized + Role>(plugin: &Plugin<R>) -> Pick<R> {
     for field in plugin.fields.iter().filter(|field| field.default.is_none()) {
         text += &match (field.kind)().as_str() {
             "string" | "path" => format!("{} = \"http://localhost\"\n", field.name),
+            "aggregator plugin" => {
+                format!("{} = {{ use = \"recurrent\", language_model = {{ use = \"tiny\" }} }}\n", field.name)
+            }
+            "dataset plugin" => {
+                format!(
+                    "{} = {{ use = \"world\", users = 80, items = 40 }}\ntitles = \"random\"\nimages = \"blank\"\n",
+                    field.name
+                )
+            }
             "language_model plugin" => format!("{} = {{ use = \"tiny\" }}\n", field.name),
             kind => panic!("{}.{} must be given: a {kind}", plugin.name, field.name),
         };
@@ -106,7 +115,7 @@ fn every_dataset_loads_the_same_corpus_twice_and_survives_the_disk() {
         std::os::unix::fs::symlink(data, cache.join("ml-100k")).expect("a link");
     }
     for plugin in <dyn Dataset>::plugins() {
-        let dataset = Pick::<dyn Dataset>::named(plugin.name);
+        let dataset = with_required_keys(plugin);
         if dataset.files(&cache).is_err() {
             eprintln!("skipped: {} finds no data", plugin.name);
             continue;

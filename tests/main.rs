@@ -1,5 +1,6 @@
 //! Tests of the whole program, as a user meets it: one binary, one module per subject.
 
+mod ablations;
 mod checkpoints;
 mod contracts;
 mod language_servers;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 5;
 const STEPS: usize = 2;
 
 /// A step's wall and CPU milliseconds, and the process's peak memory in MiB.

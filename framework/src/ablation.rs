@@ -1,5 +1,9 @@
 //! One spec, many plans: the base and each named variant, once per seed.
 
+mod change;
+
+pub use change::overlay;
+
 use crate::plugin::Setting;
 use crate::problem::{Problem, Reader};
 use crate::settings;
@@ -7,12 +11,25 @@ use crate::spec::{Seeds, Spec};
 use toml::{Table, Value};
 
 settings! {
-    /// A variant: a name and what it changes.
+    /// A variant: a name and what it changes. `grid` and `factorial` stand for several.
     pub struct Ablation {
         /// The name of its row in the report.
         pub name: String,
         /// Keys of the spec with their new values; a table with another `use` replaces the old one whole.
         pub set: Table = Table::new(),
+        /// Other plugins, as in `use.recommender.loss = "bce"`, with their default settings.
+        pub r#use: Table = Table::new(),
+        /// Parts that are left out, as in `["recommender.aggregator"]`; those that may be `false`.
+        pub remove: Vec<String> = Vec::new(),
+        /// Parts that are not trained, as in `["recommender"]`: `fine_tuned` becomes false, or `max_epochs` 0.
+        pub freeze: Vec<String> = Vec::new(),
+        /// Parts whose content goes while its form stays, as in `placebo.recommender.aggregator = "shuffle"` or
+        /// `placebo.dataset.titles = "blank"`: the plugin `placebo` of the role takes the part's place.
+        pub placebo: Table = Table::new(),
+        /// One key with several values, as in `grid.recommender.dropout = [0.1, 0.2]`: a row for each.
+        pub grid: Table = Table::new(),
+        /// Components, each a named change that takes it away: a row for each set of components that are gone.
+        pub factorial: Vec<Ablation> = Vec::new(),
     }
 }
 
@@ -70,23 +87,6 @@ impl Plan {
     }
 }
 
-/// Lays `changes` over `table`: tables merge, but one with another `use` replaces the old one.
-pub fn overlay(table: &mut Table, changes: &Table) {
-    if let (Some(old), Some(new)) = (table.get("use"), changes.get("use"))
-        && old != new
-    {
-        table.clear();
-    }
-    for (key, value) in changes {
-        match (table.get_mut(key), value) {
-            (Some(Value::Table(old)), Value::Table(new)) => overlay(old, new),
-            _ => {
-                table.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
 /// The plans of a spec, base first, or every mistake in it.
 ///
 /// `table` is the whole spec as merged from its files. A mistake inside a variant carries the path of the variant.
@@ -94,16 +94,32 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
     let mut reader = Reader::default();
     let spec = Spec::read(&Value::Table(table.clone()), &mut reader);
     let mut problems = reader.problems;
-    let mut variants = Vec::new();
-    for (n, (name, changes)) in changes(table).into_iter().enumerate() {
-        let mut changed = table.clone();
-        changed.remove("ablation");
-        overlay(&mut changed, &changes);
-        let mut reader = Reader::default();
-        let variant = Spec::read(&Value::Table(changed), &mut reader);
-        let new = reader.problems.into_iter().filter(|problem| !same_place(&problems, problem)).collect::<Vec<_>>();
-        problems.extend(new.into_iter().map(|problem| inside_variant(problem, n)));
-        variants.extend(variant.map(|spec| (name, Design::Variant, spec)));
+    let mut base = table.clone();
+    let ablations = base.remove("ablation");
+    // Written out, so that a variant can change what is there by default; as it is while there are mistakes in it.
+    let base = spec.as_ref().and_then(|_| change::written_out(&base)).unwrap_or(base);
+    let mut variants: Vec<(String, Design, Spec)> = Vec::new();
+    for (n, ablation) in ablations.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
+        // What is wrong with the ablation itself was reported with the spec.
+        let Some(ablation) = Ablation::read(ablation, &mut Reader::default()) else { continue };
+        let rows = match change::rows(&ablation, &base) {
+            Ok(rows) => rows,
+            Err(problem) => {
+                problems.push(inside_variant(problem, n, None));
+                continue;
+            }
+        };
+        for (name, design, row) in rows {
+            let mut reader = Reader::default();
+            let variant = Spec::read(&Value::Table(row), &mut reader);
+            let new = reader.problems.into_iter().filter(|problem| !same_place(&problems, problem)).collect::<Vec<_>>();
+            let word = ["grid", "factorial", "placebo", "use", "set"].into_iter().find(|word| ablation.has(word));
+            problems.extend(new.into_iter().map(|problem| inside_variant(problem, n, word)));
+            if variants.iter().any(|(other, ..)| *other == name) && design != Design::Variant {
+                problems.push(twice(&name, n));
+            }
+            variants.extend(variant.map(|spec| (name, design, spec)));
+        }
     }
     match spec {
         Some(spec) if problems.is_empty() => {
@@ -124,24 +140,30 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
     }
 }
 
-/// Name and changes of each variant that is well-formed enough to be read.
-fn changes(table: &Table) -> Vec<(String, Table)> {
-    let variants = table.get("ablation").and_then(Value::as_array).cloned().unwrap_or_default();
-    let change = |variant: Value| {
-        let name = variant.get("name").and_then(Value::as_str).unwrap_or_default().to_string();
-        let set = variant.get("set").and_then(Value::as_table).cloned().unwrap_or_default();
-        (name, set)
-    };
-    variants.into_iter().map(change).collect()
+impl Ablation {
+    /// Whether it uses a word.
+    fn has(&self, word: &str) -> bool {
+        match self.write().get(word) {
+            Some(Value::Table(table)) => !table.is_empty(),
+            Some(Value::Array(values)) => !values.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 fn same_place(problems: &[Problem], new: &Problem) -> bool {
     problems.iter().any(|known| known.path == new.path && known.message == new.message)
 }
 
-/// Moves a mistake to the variant that made it.
-fn inside_variant(mut problem: Problem, n: usize) -> Problem {
-    let prefix = ["ablation".to_string(), n.to_string(), "set".to_string()];
-    problem.path = prefix.into_iter().chain(problem.path).collect();
+/// Moves a mistake to the variant that made it, below the word that made it if that is known.
+fn inside_variant(mut problem: Problem, n: usize, word: Option<&str>) -> Problem {
+    let prefix = ["ablation".to_string(), n.to_string()];
+    problem.path = prefix.into_iter().chain(word.map(String::from)).chain(problem.path).collect();
     problem
+}
+
+fn twice(name: &str, n: usize) -> Problem {
+    let path = vec!["ablation".into(), n.to_string(), "name".into()];
+    let message = format!("two rows are called `{name}`");
+    Problem { path, on_key: false, message, expected: "a name of its own".into(), nearest: None }
 }

@@ -187,7 +187,7 @@ macro_rules! settings {
         impl $ty {
             /// The keys of its table.
             pub const FIELDS: &'static [$crate::plugin::Field] = &[ $( $crate::plugin::Field {
-                name: stringify!($field),
+                name: $crate::plugin::key(stringify!($field)),
                 kind: <$fty as $crate::plugin::Setting>::kind,
                 default: {
                     #[allow(unused_variables)]
@@ -213,7 +213,7 @@ macro_rules! settings {
                 $(
                     let default: Option<fn() -> $fty> = None;
                     $( let default: Option<fn() -> $fty> = Some(|| $default); )?
-                    let $field: Option<$fty> = reader.field(table, stringify!($field), default);
+                    let $field: Option<$fty> = reader.field(table, $crate::plugin::key(stringify!($field)), default);
                     $( let $field = reader.in_range(stringify!($field), $field, &$range, stringify!($range)); )?
                 )*
                 let settings = Self { $( $field: $field? ),* };
@@ -226,11 +226,19 @@ macro_rules! settings {
             }
             fn write(&self) -> $crate::toml::Value {
                 let mut table = $crate::toml::Table::new();
-                $( table.insert(stringify!($field).into(), $crate::plugin::Setting::write(&self.$field)); )*
+                $( table.insert($crate::plugin::key(stringify!($field)).into(), $crate::plugin::Setting::write(&self.$field)); )*
                 $crate::toml::Value::Table(table)
             }
         }
     };
+}
+
+/// The key of a field: its name, without the mark of a raw identifier such as `r#use`.
+pub const fn key(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
 }
 
 /// What a range check needs of a number.

@@ -22,6 +22,11 @@ pub trait Dataset: Send + Sync + Debug {
     fn files(&self, _cache: &Path) -> Result<Vec<PathBuf>> {
         Ok(Vec::new())
     }
+    /// What its users and interactions depend on, where that is less than all its settings: a dataset that changes
+    /// nothing but titles or pictures of another can be compared with that one.
+    fn task(&self) -> Option<Value> {
+        None
+    }
     /// Whether its corpus says how it came about, which the oracle needs.
     fn knows_truth(&self) -> bool {
         false

@@ -60,7 +60,11 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     });
     let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
     let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
-    let fingerprint = hash_json(&json!({ "dataset": dataset, "protocol": protocol, "metrics": versions }));
+    let mut task = dataset.clone();
+    if let Some(narrower) = spec.dataset.task() {
+        task["plugin"] = narrower;
+    }
+    let fingerprint = hash_json(&json!({ "dataset": task, "protocol": protocol, "metrics": versions }));
     let evaluator = Stage::new("evaluator", evaluator);
     Ok(Keys {
         dataset: Stage::new("dataset", dataset),
@@ -96,6 +100,21 @@ impl Runner {
     /// Runs into `store`, with data in `cache`; `code` is what the program was made from, `fresh` names stages to make again.
     pub fn new(store: Store, cache: PathBuf, progress: Progress, code: Code, fresh: Vec<String>) -> Self {
         Self { store, cache, progress, code, fresh, split: None }
+    }
+
+    /// Runs a plan as `run` does, unless somebody else is running it: then `None`.
+    pub fn try_run(&mut self, plan: &Plan) -> Result<Option<Finished>> {
+        let id = keys(plan, &self.cache)?.run;
+        // Not the evaluator's own lock, which the run will take.
+        let lock = self.store.try_lock(&format!("run-{id}"))?;
+        lock.map(|_held| self.run(plan)).transpose()
+    }
+
+    /// What the last try of a plan said that failed since `time`, here or elsewhere.
+    pub fn failed_since(&self, plan: &Plan, time: &str) -> Result<Option<String>> {
+        let attempts = self.store.attempts(&keys(plan, &self.cache)?.run)?;
+        let failed = |attempt: &Value| attempt["status"] == "failed" && attempt["ended"].as_str() >= Some(time);
+        Ok(attempts.into_iter().rev().find(failed).and_then(|attempt| Some(attempt["error"].as_str()?.to_string())))
     }
 
     /// Runs a plan, or finds that it was run and that its scores are still there. A failed try is recorded in the store.
@@ -226,8 +245,9 @@ impl Runner {
     }
 }
 
+/// What a split depends on: two datasets of one fingerprint can differ in titles and pictures.
 fn split_key(keys: &Keys) -> String {
-    keys.fingerprint.clone()
+    format!("{}{}", keys.dataset.key, keys.fingerprint)
 }
 
 /// Opens the test split, ranks, and leaves the scores of each user as parquet. Gives the summary of each metric.

@@ -247,6 +247,17 @@ impl Store {
         self.record("attempts", id, attempt)
     }
 
+    /// The tries of a run that failed or were killed, oldest first.
+    pub fn attempts(&self, id: &str) -> Result<Vec<Value>> {
+        let folder = Path::new("attempts").join(checked(id)?);
+        // A name begins with its time.
+        let mut names = self.names(&folder)?;
+        names.sort();
+        let read = |name: String| read_json(&self.root.join(&folder).join(format!("{name}.json")), "delete this file");
+        let attempts: Result<Vec<Option<Value>>> = names.into_iter().map(read).collect();
+        Ok(attempts?.into_iter().flatten().collect())
+    }
+
     /// Keeps that the sealed test split of some data was opened, and for what.
     pub fn record_opening(&self, fingerprint: &str, opening: &Value) -> Result<()> {
         self.record("openings", fingerprint, opening)

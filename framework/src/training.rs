@@ -44,8 +44,8 @@ settings! {
         /// Users per step.
         #[range(1..=65_536)]
         pub batch_size: usize = 128,
-        /// Passes over the training data at most.
-        #[range(1..=100_000)]
+        /// Passes over the training data at most; 0 keeps the initial values.
+        #[range(0..=100_000)]
         pub max_epochs: usize = 200,
         /// Epochs without a better validation score after which training ends.
         #[range(1..=100_000)]

@@ -1,6 +1,7 @@
 //! The plugins that ship with ablate: one file each, private; this is their table of contents.
 
 mod aggregator {
+    mod placebo;
     mod recurrent;
 }
 mod counts;
@@ -8,6 +9,7 @@ mod counts;
 mod fixture;
 mod dataset {
     mod movielens;
+    mod placebo;
     mod world;
 }
 mod evaluator {
@@ -39,4 +41,5 @@ mod recommender {
     mod recent_popularity;
     mod sasrec;
 }
+mod placebo;
 mod template;

@@ -75,6 +75,8 @@ enum Command {
         /// Makes a stage again even if it is there: dataset, recommender or evaluator.
         #[arg(long, value_parser = ["dataset", "recommender", "evaluator"])]
         fresh: Vec<String>,
+        #[command(flatten)]
+        workers: commands::Workers,
     },
     /// Says everything that is wrong with specs, and nothing else.
     Check {
@@ -229,7 +231,9 @@ type Outcome = std::result::Result<ExitCode, Rejected>;
 impl Cli {
     fn execute(&self, built_in: BuiltIn) -> Outcome {
         match &self.command {
-            Command::Run { spec, fresh } => return self.run(&spec.load(built_in)?, built_in, fresh),
+            Command::Run { spec, fresh, workers } => {
+                return self.run(&spec.load(built_in)?, built_in, fresh, *workers);
+            }
             Command::Check { specs, json } => return commands::check(specs, *json, built_in),
             Command::Plan { spec, origin } => self.plan(&spec.load(built_in)?, *origin)?,
             Command::Why { reference } => self.why(reference, built_in)?,

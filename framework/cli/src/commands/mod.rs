@@ -1,9 +1,12 @@
 //! What each command does: it reads, calls and prints, and computes nothing itself.
 
+mod estimate;
 mod models;
+mod run;
 mod runs;
 mod specs;
 
+pub(crate) use run::Workers;
 pub(crate) use specs::check;
 
 use framework::error::{Error, Result};

@@ -1,47 +1,18 @@
-//! Commands on a spec: check, plan, run, why, report.
+//! Commands on a spec: check, plan, why, report.
 
-use crate::commands::read;
+use crate::commands::{estimate, read};
 use crate::report::{self, Format};
 use crate::{BuiltIn, Cli, Outcome, SpecArgument};
 use framework::error::{Explain, Result};
 use framework::load::{Loaded, Rejected};
-use framework::progress::Progress;
-use framework::run::{Finished, Runner, keys};
+use framework::run::keys;
 use framework::stage::{because, leaves};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 impl Cli {
-    pub(crate) fn run(&self, loaded: &Loaded, built_in: BuiltIn, fresh: &[String]) -> Outcome {
-        let progress = Progress::default();
-        // A killed run leaves its folder behind; a living one never works in it for a week.
-        self.store()?.sweep_tmp(std::time::Duration::from_secs(7 * 24 * 3600))?;
-        let mut runner = Runner::new(self.store()?, self.cache()?, progress.clone(), built_in.code, fresh.to_vec());
-        let started = Instant::now();
-        let (mut made, mut failed) = (0, 0);
-        for (n, plan) in loaded.plans.iter().enumerate() {
-            let title = format!("[{}/{}] {} seed {}", n + 1, loaded.plans.len(), plan.variant, plan.seed);
-            match runner.run(plan) {
-                Ok(finished) => {
-                    made += usize::from(!finished.found);
-                    progress.line(&format!("{title}: {}", line(&finished)));
-                }
-                Err(error) if error.is_interrupt() => return Err(error.into()),
-                Err(error) => {
-                    failed += 1;
-                    progress.line(&format!("{title}: failed\nerror: {error}"));
-                }
-            }
-        }
-        let found = loaded.plans.len() - made - failed;
-        let seconds = started.elapsed().as_secs_f64();
-        progress.line(&format!("{made} made, {found} found, {failed} failed in {seconds:.1} s\n"));
-        print!("{}", report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(Format::Markdown));
-        Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-    }
-
     pub(crate) fn plan(&self, loaded: &Loaded, origin: bool) -> Result<()> {
         for plan in &loaded.plans {
             println!("# {} seed {}", plan.variant, plan.seed);
@@ -60,20 +31,30 @@ impl Cli {
         println!();
         let store = self.store()?;
         let cache = self.cache()?;
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
         for plan in &loaded.plans {
+            let title = format!("{} seed {}", plan.variant, plan.seed);
             let keys = match keys(plan, &cache) {
                 Ok(keys) => keys,
                 Err(error) => {
-                    let lines = error.to_string().replace('\n', "\n#  ");
-                    println!("# {} seed {}: {lines}", plan.variant, plan.seed);
+                    println!("# {title}: {}", error.to_string().replace('\n', "\n#  "));
                     continue;
                 }
             };
-            println!("# {} seed {}, run {}", plan.variant, plan.seed, &keys.run[..10]);
+            println!("# {title}, run {}", &keys.run[..10]);
             for stage in keys.stages() {
-                let state = if store.stage(&stage.key)?.is_some() { "found" } else { "to be made" };
+                let state = match (store.stage(&stage.key)?, first.get(&stage.key)) {
+                    (Some(_), _) => "found".to_string(),
+                    (None, Some(other)) => format!("shared with {other}"),
+                    (None, None) => "to be made".to_string(),
+                };
+                first.entry(stage.key.clone()).or_insert(title.clone());
                 println!("#   {:<12} {} {state}", stage.name, &stage.key[..10]);
             }
+        }
+        println!("# {}", estimate::estimate(&loaded.plans, &store, &cache)?.in_words());
+        if let Some(effect) = estimate::smallest_effect(&loaded.plans, &store, &cache)? {
+            println!("# {effect}");
         }
         Ok(())
     }
@@ -131,14 +112,6 @@ pub(crate) fn check(specs: &[PathBuf], json: bool, built_in: BuiltIn) -> Outcome
         eprint!("{}", text.join("\n"));
     }
     Ok(ExitCode::from(if found.is_empty() { 0 } else { 2 }))
-}
-
-fn line(finished: &Finished) -> String {
-    let metrics = finished.record["metrics"].as_object().into_iter().flatten();
-    let metrics: Vec<String> =
-        metrics.map(|(name, summary)| format!("{name} {:.4}", summary["mean"].as_f64().unwrap_or(f64::NAN))).collect();
-    let state = if finished.found { "found" } else { "made" };
-    format!("{state} run {}  {}", &finished.id[..10], metrics.join("  "))
 }
 
 fn print_reason(stage: &str, found: bool, because: &[&str]) {

@@ -1,0 +1,148 @@
+//! `ablate run`: every plan that is not in the store yet, by this process and by workers beside it.
+//!
+//! Workers are processes of the same command. They agree through the store alone: whoever gets a run's lock makes it, so
+//! that two people with one store divide the work in the same way.
+
+use super::estimate;
+use crate::report::{self, Format};
+use crate::{BuiltIn, Cli, Outcome};
+use framework::ablation::Plan;
+use framework::context::is_interrupted;
+use framework::error::{Error, Explain, Result};
+use framework::load::Loaded;
+use framework::progress::Progress;
+use framework::run::{Finished, Runner};
+use framework::store::now;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// How `ablate run` divides its work.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Workers {
+    /// Runs made at the same time, each in a process of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// GiB of memory that all of them together may need, by what similar runs needed: fewer jobs when it is short.
+    #[arg(long)]
+    memory: Option<f64>,
+    /// Is one of the processes that another one started.
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+/// What became of the runs of a command.
+#[derive(Default)]
+struct Tally {
+    made: usize,
+    found: usize,
+    failed: usize,
+}
+
+impl Cli {
+    pub(crate) fn run(&self, loaded: &Loaded, built_in: BuiltIn, fresh: &[String], workers: Workers) -> Outcome {
+        let progress = if workers.worker { Progress::hidden() } else { Progress::default() };
+        let store = self.store()?;
+        // A killed run leaves its folder behind; a living one never works in it for a week.
+        store.sweep_tmp(Duration::from_secs(7 * 24 * 3600))?;
+        let mut runner = Runner::new(store, self.cache()?, progress.clone(), built_in.code, fresh.to_vec());
+        let clock = Instant::now();
+        let helpers = self.start_helpers(loaded, workers, &progress)?;
+        let tally = make(&loaded.plans, &mut runner, &progress, workers.worker)?;
+        for mut helper in helpers {
+            helper.wait().explain("waiting for a worker", "this machine")?;
+        }
+        if workers.worker {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Tally { made, found, failed } = tally;
+        let seconds = clock.elapsed().as_secs_f64();
+        progress.line(&format!("{made} made, {found} found, {failed} failed in {seconds:.1} s\n"));
+        print!("{}", report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(Format::Markdown));
+        Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    /// Starts the processes that work beside this one; what they finish is printed here.
+    fn start_helpers(&self, loaded: &Loaded, workers: Workers, progress: &Progress) -> Result<Vec<Child>> {
+        if workers.worker || workers.jobs < 2 {
+            return Ok(Vec::new());
+        }
+        let estimate = estimate::estimate(&loaded.plans, &self.store()?, &self.cache()?)?;
+        let fitting = match (workers.memory, estimate.peak_memory_mb) {
+            (Some(gib), peak) if peak > 0.0 => (gib * 1024.0 / peak).floor().max(1.0) as usize,
+            _ => usize::MAX,
+        };
+        let jobs = usize::from(workers.jobs).min(fitting).min(estimate.runs_to_make.max(1));
+        if jobs < usize::from(workers.jobs) {
+            progress.line(&format!("{jobs} at a time: {}", estimate.in_words()));
+        }
+        let program = std::env::current_exe().explain("starting a worker", "this program")?;
+        let start = |_| {
+            let mut command = Command::new(&program);
+            command.args(std::env::args_os().skip(1)).arg("--worker");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut child = command.spawn().explain("starting a worker", program.display())?;
+            if let Some(lines) = child.stderr.take() {
+                let progress = progress.clone();
+                std::thread::spawn(move || {
+                    BufReader::new(lines)
+                        .lines()
+                        .map_while(std::result::Result::ok)
+                        .for_each(|line| progress.line(&line));
+                });
+            }
+            Ok(child)
+        };
+        (1..jobs).map(start).collect()
+    }
+}
+
+/// Makes each of `plans` that nobody else is making, then waits for those that somebody is; if `quiet`, what was there
+/// already is not spoken of.
+fn make(plans: &[Plan], runner: &mut Runner, progress: &Progress, quiet: bool) -> Result<Tally> {
+    let (started, mut tally) = (now(), Tally::default());
+    let mut waiting: Vec<(usize, bool)> = (0..plans.len()).map(|n| (n, false)).collect();
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut still = Vec::new();
+        for (n, was_taken) in waiting {
+            let plan = &plans[n];
+            let title = format!("[{}/{}] {} seed {}", n + 1, plans.len(), plan.variant, plan.seed);
+            // Whoever had it may have failed at it: once is enough for one command.
+            let elsewhere = if was_taken { runner.failed_since(plan, &started)? } else { None };
+            let tried = elsewhere.map_or_else(|| runner.try_run(plan), |message| Err(Error::new(message)));
+            match tried {
+                Ok(None) => still.push((n, true)),
+                Ok(Some(finished)) => {
+                    let made = !finished.found || finished.record["started"].as_str() >= Some(&started);
+                    *(if made { &mut tally.made } else { &mut tally.found }) += 1;
+                    // What another process made, it says itself.
+                    if !finished.found || !(made || quiet) {
+                        progress.line(&format!("{title}: {}", line(&finished)));
+                    }
+                }
+                Err(error) if error.is_interrupt() => return Err(error),
+                Err(error) => {
+                    tally.failed += 1;
+                    progress.line(&format!("{title}: failed\nerror: {error}"));
+                }
+            }
+        }
+        waiting = still;
+        if waiting.len() == before {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if is_interrupted() {
+            return Err(Error::interrupted());
+        }
+    }
+    Ok(tally)
+}
+
+fn line(finished: &Finished) -> String {
+    let metrics = finished.record["metrics"].as_object().into_iter().flatten();
+    let metrics: Vec<String> =
+        metrics.map(|(name, summary)| format!("{name} {:.4}", summary["mean"].as_f64().unwrap_or(f64::NAN))).collect();
+    let state = if finished.found { "found" } else { "made" };
+    format!("{state} run {}  {}", &finished.id[..10], metrics.join("  "))
+}

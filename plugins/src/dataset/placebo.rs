@@ -1,0 +1,77 @@
+//! A control for datasets: items keep their ids and interactions, and lose what their titles or pictures say.
+
+use crate::placebo::{Kind, shuffle, texts};
+use framework::context::Context;
+use framework::corpus::Corpus;
+use framework::error::{Error, Explain, Result};
+use framework::plugin::Pick;
+use framework::rng::Rng;
+use framework::roles::Dataset;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+framework::plugin! {
+    /// Another dataset whose titles or pictures are replaced: whether a model uses what they say, or merely that they
+    /// are there.
+    ///
+    /// Shuffled, an item gets another item's; a random title has as many words, drawn from all titles; a random picture
+    /// is noise, a blank one white, of the same size. Items without a picture stay without.
+    struct Placebo: Dataset = "placebo" {
+        /// The dataset.
+        of: Pick<dyn Dataset>,
+        /// What the titles become, if not what they are.
+        titles: Option<Kind> = None,
+        /// What the pictures become, if not what they are.
+        images: Option<Kind> = None,
+        /// What the random numbers come from, the same for all seeds of an experiment.
+        seed: u64 = 1,
+    }
+}
+
+impl Dataset for Placebo {
+    fn load(&self, cx: &Context) -> Result<Corpus> {
+        let mut corpus = self.of.load(cx)?;
+        if let Some(kind) = self.titles {
+            corpus.items.title = texts(kind, &corpus.items.title, &mut Rng::new(self.seed, "titles"));
+        }
+        if let Some(kind) = self.images {
+            let mut rng = Rng::new(self.seed, "images");
+            let images = &mut corpus.items.image;
+            let with: Vec<usize> = (0..images.len()).filter(|item| images[*item].is_some()).collect();
+            let old: Vec<Vec<u8>> = with.iter().filter_map(|item| images[*item].clone()).collect();
+            let new = match kind {
+                Kind::Shuffle => shuffle(&old, &mut rng),
+                kind => old.iter().map(|bytes| picture(kind, bytes, &mut rng)).collect::<Result<_>>()?,
+            };
+            with.into_iter().zip(new).for_each(|(item, bytes)| images[item] = Some(bytes));
+        }
+        Ok(corpus)
+    }
+
+    fn files(&self, cache: &Path) -> Result<Vec<PathBuf>> {
+        self.of.files(cache)
+    }
+
+    fn task(&self) -> Option<Value> {
+        self.of.task().or_else(|| Some(self.of.identity()))
+    }
+
+    fn knows_truth(&self) -> bool {
+        self.of.knows_truth()
+    }
+}
+
+/// A PNG of the same size as the picture in `bytes`, white or noise.
+fn picture(kind: Kind, bytes: &[u8], rng: &mut Rng) -> Result<Vec<u8>> {
+    let old = image::load_from_memory(bytes)
+        .explain("reading a picture", "dataset")
+        .map_err(|error: Error| error.fix("pictures in PNG; or images = \"shuffle\", which reads none"))?;
+    let (width, height) = (old.width(), old.height());
+    let mut value = || if kind == Kind::Blank { 255 } else { rng.below(256) as u8 };
+    let pixels: Vec<u8> = (0..3 * width as usize * height as usize).map(|_| value()).collect();
+    let mut file = Vec::new();
+    let encoder = PngEncoder::new(&mut file);
+    encoder.write_image(&pixels, width, height, ExtendedColorType::Rgb8).explain("drawing a picture", "dataset")?;
+    Ok(file)
+}

@@ -1,0 +1,126 @@
+//! Ablations: what each word stands for, that stages are shared, and that workers divide the runs.
+
+use crate::program::Program;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::process::Stdio;
+
+const BASE: &str = r#"
+name = "words"
+seeds = [1, 2]
+[dataset]
+use = "world"
+users = 60
+items = 60
+[protocol]
+k_core = 0
+[recommender]
+use = "sasrec"
+hidden_size = 8
+[recommender.training]
+max_epochs = 1
+"#;
+
+const WORDS: &str = r#"
+[[ablation]]
+name = "bce"
+use.recommender.loss = "bce"
+[[ablation]]
+name = "not trained"
+freeze = ["recommender"]
+[[ablation]]
+name = "other titles"
+placebo.dataset.titles = "shuffle"
+placebo.dataset.images = "blank"
+[[ablation]]
+name = "dropout"
+grid.recommender.dropout = [0.0, 0.5]
+[[ablation]]
+name = "parts"
+[[ablation.factorial]]
+name = "blocks"
+set.recommender.num_layers = 1
+[[ablation.factorial]]
+name = "training"
+freeze = ["recommender"]
+"#;
+
+fn records(program: &Program) -> Vec<Value> {
+    let list: Value = serde_json::from_str(&program.ok(&["list", "--json"]).out).expect("JSON");
+    let show = |run: &Value| {
+        let id = run["run"].as_str().expect("an id");
+        serde_json::from_str(&program.ok(&["show", id, "--json"]).out).expect("JSON")
+    };
+    list.as_array().expect("a list").iter().map(show).collect()
+}
+
+#[test]
+fn each_word_of_an_ablation_does_what_it_says() {
+    let program = Program::new();
+    let spec = program.file("words.toml", &format!("{BASE}{WORDS}"));
+    let plan = program.ok(&["plan", &spec]).out;
+    assert!(plan.contains("dataset      ") && plan.contains("shared with sasrec seed 1"), "{plan}");
+    // `not trained` and `without training` are one and the same run.
+    assert!(plan.contains("18 runs, 18 to be made in 34 stages"), "{plan}");
+    let ran = program.ok(&["run", &spec, "--jobs", "3"]);
+    assert!(ran.err.contains("0 failed"), "{}", ran.err);
+    let records = records(&program);
+    assert_eq!(records.len(), 16);
+    let plan = |variant: &str| {
+        let record = records.iter().find(|record| record["variant"] == variant && record["seed"] == 1);
+        record.unwrap_or_else(|| panic!("no run of {variant}"))["plan"].clone()
+    };
+    assert_eq!(plan("bce")["recommender"]["loss"]["use"], "bce");
+    assert_eq!(plan("dropout = 0.5")["recommender"]["dropout"], 0.5);
+    let placebo = &plan("other titles")["dataset"];
+    assert_eq!((placebo["use"].as_str(), placebo["of"]["use"].as_str()), (Some("placebo"), Some("world")));
+    assert_eq!((placebo["titles"].as_str(), placebo["images"].as_str()), (Some("shuffle"), Some("blank")));
+    let both = &plan("without blocks, training")["recommender"];
+    assert_eq!((&both["num_layers"], &both["training"]["max_epochs"]), (&1.into(), &0.into()));
+    // SASRec reads neither titles nor pictures: the placebo changes nothing, and can be compared.
+    let metrics = |variant: &str| {
+        records.iter().find(|record| record["variant"] == variant && record["seed"] == 2).map(|r| &r["metrics"])
+    };
+    assert_eq!(metrics("other titles"), metrics("sasrec"));
+    assert!(!ran.out.contains("cannot be compared"), "{}", ran.out);
+    let again = program.ok(&["run", &spec]);
+    assert!(again.err.contains("0 made, 18 found, 0 failed"), "{}", again.err);
+    assert_eq!(again.out, ran.out);
+    assert!(program.ok(&["plan", &spec]).out.contains("nothing to compute"));
+    assert!(program.ok(&["plan", &spec]).out.contains("can be shown with 60 users"));
+}
+
+#[test]
+fn two_commands_with_workers_make_every_stage_once_and_a_failed_run_stops_no_other() {
+    let program = Program::new();
+    let failing = "[[ablation]]\nname = \"no users left\"\nset.protocol.k_core = 500\n";
+    let spec = program.file("words.toml", &format!("{BASE}{WORDS}{failing}"));
+    let start = || {
+        let mut command = program.command(&["run", &spec, "--jobs", "2"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    for child in [start(), start()] {
+        let output = child.wait_with_output().expect("it ends");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        assert!(err.contains("2 failed in") && err.contains("[19/20] no users left seed 1: failed"), "{err}");
+    }
+    let records = records(&program);
+    assert_eq!(records.len(), 16);
+    let mut made = HashSet::new();
+    for stage in records.iter().flat_map(|record| record["stages"].as_array().expect("stages")) {
+        let first = stage["found"] == true || made.insert(stage["key"].as_str().expect("a key"));
+        assert!(first, "{stage} was made twice");
+    }
+    // The base's dataset, the placebo's, and 16 recommenders and evaluators.
+    assert_eq!(std::fs::read_dir(program.store().join("stages")).expect("stages").count(), 34);
+}
+
+#[test]
+fn a_budget_of_memory_allows_fewer_workers() {
+    let program = Program::new();
+    let spec = program.file("words.toml", &format!("{BASE}{WORDS}"));
+    program.ok(&["run", &program.file("base.toml", BASE)]);
+    let ran = program.ok(&["run", &spec, "--jobs", "4", "--memory", "0.001"]);
+    assert!(ran.err.contains("1 at a time: 18 runs"), "{}", ran.err);
+}
