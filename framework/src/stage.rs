@@ -76,6 +76,8 @@ pub fn found_or_made(
     let _lock = store.lock(&stage.key, &is_interrupted)?;
     if let (false, Some(record)) = (fresh, store.stage(&stage.key)?) {
         tracing::info!(stage = stage.name, key = stage.key, "found");
+        // Until a run names it, the garbage collection spares it for its age only.
+        store.touch_stage(&stage.key)?;
         return artifact(store, record, true, Vec::new());
     }
     let because = because(store, stage)?;

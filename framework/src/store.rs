@@ -3,11 +3,16 @@
 //! Plain files are the truth, so that processes which race, a kill -9 or a network file system cannot tear it: bytes
 //! are durable before the record that names them, and a record appears whole under a free name (`link(2)`) or not at
 //! all. This file is the records and the order in which they become true; `files` puts bytes on the disk, `index` lists
-//! runs, `work` holds what is not yet a result. What a manifest means is decided elsewhere.
+//! runs, `tags` names lists of them, `work` holds what is not yet a result; `verify`, `gc` and `bundle` check, tidy and
+//! carry a store.
 
+mod bundle;
 mod files;
+mod gc;
 mod index;
 mod naming;
+mod tags;
+mod verify;
 mod work;
 
 #[cfg(test)]
@@ -24,14 +29,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
+pub use bundle::{Merged, belongs};
+pub use gc::{Garbage, Usage};
 pub use index::Summary;
 pub use naming::{hash_bytes, hash_file, hash_json, now};
+pub use tags::{Tag, Tagged};
+pub use verify::Verified;
 pub use work::Lock;
 
 /// The newest layout of a store, and of a stage's record, that this program reads; it writes this one.
 pub const FORMAT: u64 = 1;
 
-const FOLDERS: [&str; 8] = ["objects", "stages", "runs", "attempts", "openings", "index", "tmp", "work"];
+const FOLDERS: [&str; 9] = ["objects", "stages", "runs", "tags", "attempts", "openings", "index", "tmp", "work"];
 
 /// A folder of results, safe to share between threads and processes.
 #[derive(Debug, Clone)]
@@ -116,11 +125,17 @@ impl Store {
 
     /// A stage that was made before; one whose objects are gone counts as not there.
     pub fn stage(&self, key: &str) -> Result<Option<StageRecord>> {
+        let record = self.stage_record(key)?;
+        Ok(record.filter(|record| record.files.values().all(|hash| self.get(hash).is_ok())))
+    }
+
+    /// A stage's record, whether or not its objects are there.
+    pub fn stage_record(&self, key: &str) -> Result<Option<StageRecord>> {
         let path = self.entry("stages", key)?;
         let record: Option<StageRecord> = read_json(&path, "delete this file; the stage is then made again")?;
         match record {
             Some(record) if record.format > FORMAT => Err(newer(record.format, &path)),
-            record => Ok(record.filter(|record| record.files.values().all(|hash| self.get(hash).is_ok()))),
+            record => Ok(record),
         }
     }
 
@@ -225,7 +240,12 @@ impl Store {
 
     /// A run's manifest.
     pub fn run(&self, id: &str) -> Result<Option<Value>> {
-        read_json(&self.entry("runs", id)?, "restore this file from a copy, or delete it and run it again")
+        let path = self.entry("runs", id)?;
+        let record: Option<Value> = read_json(&path, "restore this file from a copy, or delete it and run it again")?;
+        match record.as_ref().and_then(|record| record["format"].as_u64()) {
+            Some(format) if format > FORMAT => Err(newer(format, &path)),
+            _ => Ok(record),
+        }
     }
 
     /// Every stage record in the store.

@@ -9,9 +9,18 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use tempfile::NamedTempFile;
 
 const CANNOT_WRITE: &str = "cannot write to the results store";
+
+/// A file in `objects/`.
+pub(super) struct Object {
+    /// What its name says that its bytes hash to.
+    pub(super) hash: String,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
 
 impl Store {
     /// Stores a copy of a file's bytes and gives their hash.
@@ -73,11 +82,31 @@ impl Store {
     /// Whether an object is there; one that was cut short is cleared away to be written again.
     fn holds(&self, object: &Path, length: u64) -> Result<bool> {
         match fs::metadata(object) {
-            Ok(found) if found.len() == length => self.sync_folders(object).map(|()| true),
+            Ok(found) if found.len() == length => {
+                // Before the record that will name it: the garbage collection spares what is young.
+                touch(object);
+                self.sync_folders(object).map(|()| true)
+            }
             Ok(_) => fs::remove_file(object).map_err(failing("cannot remove a damaged object", object)).map(|()| false),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failing("cannot look at an object", object)(error)),
         }
+    }
+
+    /// Every object, in the order of the hashes.
+    pub(super) fn objects(&self) -> Result<Vec<Object>> {
+        let mut objects = Vec::new();
+        for shard in entries(&self.root.join("objects"))?.iter().filter(|shard| shard.path().is_dir()) {
+            for entry in entries(&shard.path())? {
+                // Gone meanwhile.
+                let Ok(metadata) = entry.metadata() else { continue };
+                let (shard, rest) = (shard.file_name(), entry.file_name());
+                let hash = format!("{}{}", shard.to_string_lossy(), rest.to_string_lossy());
+                objects.push(Object { hash, path: entry.path(), bytes: metadata.len() });
+            }
+        }
+        objects.sort_by(|a, b| a.hash.cmp(&b.hash));
+        Ok(objects)
     }
 
     /// Where the record of a key is.
@@ -143,6 +172,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Makes a file young. Another user's file cannot be; it keeps its age.
+pub(super) fn touch(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 pub(super) fn sync(folder: &Path) -> io::Result<()> {

@@ -1,3 +1,5 @@
+mod keeping;
+
 use super::{Committed, FORMAT, StageRecord, Store, hash_bytes, hash_file, now};
 use crate::error::Error;
 use serde_json::{Value, json};
