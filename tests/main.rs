@@ -10,5 +10,6 @@ mod pipeline;
 mod program;
 mod store;
 mod third_party;
+mod versions;
 
 use plugins as _;

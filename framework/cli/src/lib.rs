@@ -3,12 +3,15 @@
 pub mod ask;
 #[path = "../../benches/bench.rs"]
 pub mod bench;
+pub mod bundle;
 mod commands;
 pub mod docs;
 mod download;
 pub mod fetch;
 pub mod hub;
 pub mod report;
+pub mod reproduce;
+pub mod tagged;
 
 use clap::{Args, Parser, Subcommand};
 use framework::error::{Error, Explain, Result};
@@ -18,6 +21,7 @@ use framework::store::Store;
 use framework::{context, log};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Declarative experiments with sequential recommenders: one TOML file in, a stored run and a report out.
 #[derive(Parser)]
@@ -113,6 +117,12 @@ enum Command {
         /// Keeps runs with these values: name=…, variant=…, dataset=…, recommender=…, seed=….
         #[arg(long = "where", value_name = "KEY=VALUE")]
         filter: Vec<String>,
+        /// Keeps the runs of a tag.
+        #[arg(long)]
+        tag: Option<String>,
+        /// Instead: the tags, with their hashes.
+        #[arg(long, conflicts_with_all = ["filter", "tag"])]
+        tags: bool,
         /// Sorts by a column or metric, highest first for metrics.
         #[arg(long, default_value = "started")]
         sort: String,
@@ -128,12 +138,66 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Prints what differs between two runs: plan, provenance, metrics.
+    /// Prints what differs between two runs: plan, provenance, metrics; or between two tags: runs, means, verdicts.
     Diff {
-        /// A run.
+        /// A run, or a tag.
         a: String,
-        /// Another run.
+        /// Another run, or another tag.
         b: String,
+    },
+    /// Gives a name to a list of runs, which then never changes, and prints the list's hash.
+    Tag {
+        /// Letters, digits, `.`, `_` and `-`.
+        name: String,
+        /// A spec's file, for all its runs; or runs and other tags.
+        #[arg(required = true)]
+        references: Vec<String>,
+        /// As in `run`: changes the spec.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// Packs a tag with its runs, stages and objects into one file.
+    Export {
+        /// The tag.
+        tag: String,
+        /// The archive that is made, a zip.
+        file: PathBuf,
+        /// Leaves out data, checkpoints and logs: enough for reports, and to make the runs again.
+        #[arg(long)]
+        lean: bool,
+    },
+    /// Adds an exported tag to the store, after checking all of it.
+    Import {
+        /// The archive.
+        file: PathBuf,
+    },
+    /// Makes stored runs again from their stored plans and compares; the store stays as it is.
+    Reproduce {
+        /// A tag, a spec's file, or a run.
+        reference: String,
+        /// As in `run`: changes the spec.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// Checks every object, stage, run and tag in the store against hashes and references; runs nothing.
+    Verify,
+    /// Lists what nothing in the store refers to any more.
+    Gc {
+        /// Removes it.
+        #[arg(long)]
+        delete: bool,
+        /// Spares what is younger: a number with s, m, h or d behind it.
+        #[arg(long, default_value = "1d", value_parser = commands::duration)]
+        grace: Duration,
+        /// Also stages that no run refers to.
+        #[arg(long)]
+        stages: bool,
+    },
+    /// Says what takes how much room in the store.
+    Du {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Gets a dataset or a language model from its source into the cache; without a name, lists what there is.
     Fetch {
@@ -238,9 +302,17 @@ impl Cli {
             Command::Plan { spec, origin } => self.plan(&spec.load(built_in)?, *origin)?,
             Command::Why { reference } => self.why(reference, built_in)?,
             Command::Report { spec, format } => self.report(&spec.load(built_in)?, format)?,
-            Command::List { filter, sort, json } => self.list(filter, sort, *json)?,
+            Command::List { tags: true, json, .. } => self.list_tags(*json)?,
+            Command::List { filter, tag, sort, json, .. } => self.list(filter, tag.as_deref(), sort, *json)?,
             Command::Show { run, json } => self.show(run, *json)?,
             Command::Diff { a, b } => self.diff(a, b)?,
+            Command::Tag { name, references, set } => self.tag(name, references, set, built_in)?,
+            Command::Export { tag, file, lean } => self.export(tag, file, *lean)?,
+            Command::Import { file } => self.import(file)?,
+            Command::Reproduce { reference, set } => return self.reproduce(reference, set, built_in),
+            Command::Verify => return self.verify(),
+            Command::Gc { delete, grace, stages } => self.gc(*grace, *stages, *delete)?,
+            Command::Du { json } => self.du(*json)?,
             Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
             Command::Inspect { model, json } => self.inspect(&ask::checkpoint(built_in.checkpoint, model)?, *json)?,
             Command::Generate(question) => self.generate(question, built_in)?,

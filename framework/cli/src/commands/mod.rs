@@ -1,12 +1,15 @@
 //! What each command does: it reads, calls and prints, and computes nothing itself.
 
 mod estimate;
+mod housekeeping;
 mod models;
 mod run;
 mod runs;
 mod specs;
+mod versions;
 
 pub(crate) use run::Workers;
+pub(crate) use housekeeping::duration;
 pub(crate) use specs::check;
 
 use framework::error::{Error, Result};

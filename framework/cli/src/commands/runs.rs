@@ -1,14 +1,20 @@
-//! Commands on the runs in the store: list, show, diff.
+//! Commands on the runs in the store: list, show, diff of two runs.
 
 use crate::Cli;
 use crate::commands::read;
+use crate::commands::versions::known_tag;
 use framework::error::{Error, Explain, Result};
 use framework::stage::{differences, leaves};
 use framework::store::Summary;
 
 impl Cli {
-    pub(crate) fn list(&self, filter: &[String], sort: &str, json: bool) -> Result<()> {
-        let mut runs = self.store()?.list()?;
+    pub(crate) fn list(&self, filter: &[String], tag: Option<&str>, sort: &str, json: bool) -> Result<()> {
+        let store = self.store()?;
+        let mut runs = store.list()?;
+        if let Some(tag) = tag {
+            let tag = known_tag(&store, tag)?;
+            runs.retain(|run| tag.runs.iter().any(|tagged| tagged.run == run.run));
+        }
         for condition in filter {
             let (key, value) = condition.split_once('=').ok_or_else(|| {
                 Error::new(format!("`--where {condition}` is no condition")).fix("--where recommender=sasrec")
@@ -51,6 +57,9 @@ impl Cli {
 
     pub(crate) fn diff(&self, a: &str, b: &str) -> Result<()> {
         let store = self.store()?;
+        if self.diff_tags(&store, a, b)? {
+            return Ok(());
+        }
         let (a, b) = (read(&store, &store.find_run(a)?)?, read(&store, &store.find_run(b)?)?);
         for part in ["plan", "provenance", "data", "metrics"] {
             println!("[{part}]");

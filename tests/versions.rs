@@ -1,0 +1,230 @@
+//! Versions of a set of results: tagged, compared, checked, carried to another store, made again; and housekeeping.
+
+use crate::program::{Program, SMALL};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Quick to run: two recommenders, nothing to train for long.
+fn small() -> String {
+    SMALL.replace("max_epochs = 4", "max_epochs = 2")
+}
+
+/// Puts other bytes in the place of a read-only file.
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).expect("it goes");
+    fs::write(path, bytes).expect("it is written");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() { copy(&path, &target) } else { fs::copy(&path, &target).map(|_| ()).expect("a copy") }
+    }
+}
+
+/// The word behind a tag's name in a line of output: the hash of its list.
+fn hash_of(out: &str, tag: &str) -> String {
+    let mut words = out.split_whitespace().skip_while(|word| *word != tag);
+    words.nth(1).expect("a hash").to_owned()
+}
+
+fn run_of(program: &Program, variant: &str) -> String {
+    let list = program.ok(&["list", "--json", "--where", &format!("variant={variant}")]).out;
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    list[0]["run"].as_str().expect("an id").to_owned()
+}
+
+fn object(program: &Program, run: &str, part: &str) -> PathBuf {
+    let record: Value = serde_json::from_str(&program.ok(&["show", run, "--json"]).out).expect("JSON");
+    let files = record["outcome"][part].as_object().expect("files");
+    let hash = files.values().next().and_then(Value::as_str).expect("a hash");
+    program.store().join("objects").join(&hash[..2]).join(&hash[2..])
+}
+
+#[test]
+fn a_tag_pins_runs_and_two_tags_can_be_compared() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    let missing = program.run(&["tag", "v1", &spec]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("2 of the spec's 2 runs are not in the store"), "{}", missing.err);
+    assert!(missing.err.contains("sasrec seed 1") && missing.err.contains("ablate run"), "{}", missing.err);
+    program.ok(&["run", &spec]);
+    let made = program.ok(&["tag", "v1", &spec]).out;
+    let found = program.ok(&["tag", "v1", &spec]).out;
+    assert!(made.starts_with("made v1") && found.starts_with("found v1"), "{made}{found}");
+    assert_eq!(hash_of(&made, "v1"), hash_of(&found, "v1"));
+    assert_eq!(hash_of(&program.ok(&["list", "--tags"]).out, "v1"), hash_of(&made, "v1"));
+
+    let changed = ["--set", "recommender.dropout = 0.5"];
+    program.ok(&["run", &spec, changed[0], changed[1]]);
+    let refused = program.run(&["tag", "v1", &spec, changed[0], changed[1]]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("there with another list") && refused.err.contains("fix:"), "{}", refused.err);
+    program.ok(&["tag", "v2", &spec, changed[0], changed[1]]);
+    let diff = program.ok(&["diff", "v1", "v2"]).out;
+    for part in ["changed  small: sasrec seed 1", "recommender.dropout: 0.2 -> 0.5", "ndcg@10  0.", "as they were: 1"] {
+        assert!(diff.contains(part), "{part} is not in {diff}");
+    }
+    assert!(!diff.contains("added  ") && !diff.contains("removed  "), "{diff}");
+    program.ok(&["tag", "sasrec", &run_of(&program, "sasrec")]);
+    let diff = program.ok(&["diff", "sasrec", "v1"]).out;
+    assert!(diff.contains("added    small: popularity seed 1") && diff.contains("verdict  - -> "), "{diff}");
+    assert_eq!(program.ok(&["list", "--tag", "v1"]).out.lines().count(), 2);
+    assert!(program.ok(&["list"]).out.lines().count() >= 3);
+    assert_eq!(program.run(&["diff", "v1", "latest"]).code, 1);
+    for name in ["latest", "../x", "a b", "x.toml"] {
+        assert_eq!(program.run(&["tag", name, "latest"]).code, 1, "{name}");
+    }
+}
+
+#[test]
+fn verify_is_quiet_about_a_sound_store_and_names_a_damaged_byte() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    program.ok(&["run", &spec]);
+    program.ok(&["tag", "v1", &spec]);
+    let clean = program.ok(&["verify"]).out;
+    assert!(clean.starts_with("sound: ") && clean.contains("2 runs, 1 tags"), "{clean}");
+    let path = object(&program, &run_of(&program, "sasrec"), "scores");
+    let mut bytes = fs::read(&path).expect("an object");
+    bytes[100] ^= 1;
+    replace(&path, &bytes);
+    let ran = program.run(&["verify"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("the object is damaged") && ran.out.contains(&path.display().to_string()), "{}", ran.out);
+    assert!(ran.out.contains("fix:") && ran.out.contains("1 problem:"), "{}", ran.out);
+    let archive = program.path("x.zip").display().to_string();
+    assert_eq!(program.run(&["export", "v1", &archive]).code, 1, "what is damaged is not handed on");
+}
+
+#[test]
+fn an_archive_carries_a_tag_to_another_store_whole_or_not_at_all() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    program.ok(&["run", &spec]);
+    let tag = hash_of(&program.ok(&["tag", "v1", &spec]).out, "v1");
+    let archive = program.path("v1.zip").display().to_string();
+    program.ok(&["export", "v1", &archive]);
+    assert_eq!(program.run(&["export", "v1", &archive]).code, 1, "no file is overwritten");
+    let other = program.path("other").display().to_string();
+    let elsewhere = |arguments: &[&str]| program.run(&[arguments, &["--store", &other]].concat());
+    let good = fs::read(&archive).expect("the archive");
+    for place in [200, good.len() / 3, good.len() / 2, good.len() * 2 / 3] {
+        let mut bytes = good.clone();
+        bytes[place] ^= 0x10;
+        fs::write(program.path("bad.zip"), bytes).expect("a damaged archive");
+        let ran = elsewhere(&["import", &program.path("bad.zip").display().to_string()]);
+        assert_eq!(ran.code, 1, "byte {place}: {}", ran.out);
+        assert!(ran.err.contains("nothing was added"), "{}", ran.err);
+        assert_eq!(elsewhere(&["list"]).out, "");
+    }
+    let imported = elsewhere(&["import", &archive]);
+    assert_eq!(imported.code, 0, "{}", imported.err);
+    assert_eq!(hash_of(&imported.out, "v1"), tag);
+    assert!(elsewhere(&["import", &archive]).out.starts_with("0 files added"), "again it adds nothing");
+    assert_eq!(elsewhere(&["report", &spec]).out, program.ok(&["report", &spec]).out);
+    assert_eq!(elsewhere(&["verify"]).code, 0);
+    let lean = program.path("lean.zip").display().to_string();
+    program.ok(&["export", "v1", &lean, "--lean"]);
+    let third = program.path("third").display().to_string();
+    program.ok(&["import", &lean, "--store", &third]);
+    assert!(program.ok(&["verify", "--store", &third]).out.contains("2 without data and checkpoint"));
+    assert_eq!(program.ok(&["report", &spec, "--store", &third]).out, program.ok(&["report", &spec]).out);
+}
+
+#[test]
+fn runs_are_made_again_from_their_records_alone() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    program.ok(&["run", &spec]);
+    program.ok(&["tag", "v1", &spec]);
+    fs::remove_file(&spec).expect("the spec goes");
+    let before = program.ok(&["list"]).out;
+    let ran = program.ok(&["reproduce", "v1"]);
+    assert_eq!(ran.out.matches("identical, bit for bit").count(), 2, "{}", ran.out);
+    assert!(ran.out.contains("2 of 2 runs reproduced"), "{}", ran.out);
+    assert_eq!(program.ok(&["list"]).out, before, "the store is as it was");
+
+    let id = run_of(&program, "popularity");
+    let path = program.store().join("runs").join(format!("{id}.json"));
+    let text = fs::read_to_string(&path).expect("a record");
+    let mut record: Value = serde_json::from_str(&text).expect("JSON");
+    for place in ["/metrics/ndcg@10/mean", "/outcome/metrics/ndcg@10/mean"] {
+        *record.pointer_mut(place).expect("a mean") = 0.9.into();
+    }
+    replace(&path, record.to_string().as_bytes());
+    let ran = program.run(&["reproduce", &id]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("DIFFERS, first in the evaluator's metrics: ndcg@10.mean: 0.9 -> "), "{}", ran.out);
+    assert!(ran.out.contains("0 of 1 runs reproduced"), "{}", ran.out);
+    let ran = program.run(&["reproduce", "v1"]);
+    assert!(ran.code == 1 && ran.err.contains("is not the one that was tagged"), "{}", ran.err);
+    let mut record: Value = serde_json::from_str(&text).expect("JSON");
+    record["data_hash"] = "0".repeat(64).into();
+    replace(&path, record.to_string().as_bytes());
+    let ran = program.run(&["reproduce", &id]);
+    assert!(ran.code == 1 && ran.out.contains("is not that of the run"), "{}", ran.out);
+}
+
+#[test]
+fn garbage_goes_only_when_asked_and_results_stay() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    program.ok(&["run", &spec]);
+    program.ok(&["tag", "v1", &spec]);
+    let report = program.ok(&["report", &spec]).out;
+    let left = program.store().join("objects/ab").join("0".repeat(62));
+    fs::create_dir_all(left.parent().expect("a folder")).expect("a folder");
+    fs::write(&left, "nobody's").expect("an object");
+    assert!(program.ok(&["gc"]).out.starts_with("0 files"), "it is young");
+    let dry = program.ok(&["gc", "--grace", "0", "--stages"]).out;
+    assert!(dry.contains(&left.display().to_string()) && dry.contains("1 files") && left.exists(), "{dry}");
+    let du: Value = serde_json::from_str(&program.ok(&["du", "--json"]).out).expect("JSON");
+    let kinds: Vec<&str> =
+        du["parts"].as_array().expect("parts").iter().filter_map(|part| part["kind"].as_str()).collect();
+    for kind in ["dataset", "recommender", "evaluator", "logs", "unreferenced", "runs", "tags"] {
+        assert!(kinds.contains(&kind), "{kind} is not in {kinds:?}");
+    }
+    assert!(program.ok(&["du"]).out.lines().last().is_some_and(|line| line.starts_with("total")));
+    program.ok(&["gc", "--grace", "0", "--stages", "--delete"]);
+    assert!(!left.exists());
+    program.ok(&["verify"]);
+    assert_eq!(program.ok(&["report", &spec]).out, report);
+    assert_eq!(program.run(&["gc", "--grace", "soon"]).code, 2);
+}
+
+/// A store as the first version of the format left it, so that old stores stay readable. It is never made anew: a
+/// change of the format gets a new version, a new fixture, and this test still passes.
+#[test]
+fn a_store_of_format_1_is_read() {
+    let program = Program::new();
+    copy(Path::new("tests/fixtures/store_v1"), &program.store());
+    assert_eq!(program.ok(&["list"]).out.lines().count(), 3);
+    assert!(program.ok(&["verify"]).out.starts_with("sound: "));
+    assert_eq!(program.ok(&["list", "--tags"]).out.lines().count(), 2);
+    program.ok(&["show", "latest"]);
+    program.ok(&["why", "latest"]);
+    let diff = program.ok(&["diff", "v1", "v2"]).out;
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("store_v1__diff", diff));
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_refused_by_name() {
+    let program = Program::new();
+    copy(Path::new("tests/fixtures/store_v1"), &program.store());
+    let id = run_of(&program, "popularity");
+    let path = program.store().join("runs").join(format!("{id}.json"));
+    let text = fs::read_to_string(&path).expect("a record");
+    replace(&path, text.replacen("\"format\": 1", "\"format\": 12", 1).as_bytes());
+    let ran = program.run(&["show", &id]);
+    assert!(ran.code == 1 && ran.err.contains("format 12") && ran.err.contains("newer ablate"), "{}", ran.err);
+    replace(&program.store().join("format.json"), b"{\"format\": 12}");
+    let ran = program.run(&["verify"]);
+    assert!(ran.code == 1 && ran.err.contains("format 12") && ran.err.contains("newer ablate"), "{}", ran.err);
+}
