@@ -1,6 +1,6 @@
 //! Versions of a set of results: tagged, compared, checked, carried to another store, made again; and housekeeping.
 
-use crate::program::{Program, SMALL};
+use crate::program::{Program, SMALL, real_data};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -110,6 +110,9 @@ fn an_archive_carries_a_tag_to_another_store_whole_or_not_at_all() {
     let archive = program.path("v1.zip").display().to_string();
     program.ok(&["export", "v1", &archive]);
     assert_eq!(program.run(&["export", "v1", &archive]).code, 1, "no file is overwritten");
+    let again = program.path("again.zip").display().to_string();
+    program.ok(&["export", "v1", &again]);
+    assert!(fs::read(&archive).ok() == fs::read(&again).ok(), "the same tag makes the same archive");
     let other = program.path("other").display().to_string();
     let elsewhere = |arguments: &[&str]| program.run(&[arguments, &["--store", &other]].concat());
     let good = fs::read(&archive).expect("the archive");
@@ -148,26 +151,79 @@ fn runs_are_made_again_from_their_records_alone() {
     assert_eq!(ran.out.matches("identical, bit for bit").count(), 2, "{}", ran.out);
     assert!(ran.out.contains("2 of 2 runs reproduced"), "{}", ran.out);
     assert_eq!(program.ok(&["list"]).out, before, "the store is as it was");
+}
 
-    let id = run_of(&program, "popularity");
+/// Changes a run's record behind the store's back.
+fn tamper(program: &Program, id: &str, change: impl FnOnce(&mut Value)) {
     let path = program.store().join("runs").join(format!("{id}.json"));
-    let text = fs::read_to_string(&path).expect("a record");
-    let mut record: Value = serde_json::from_str(&text).expect("JSON");
-    for place in ["/metrics/ndcg@10/mean", "/outcome/metrics/ndcg@10/mean"] {
-        *record.pointer_mut(place).expect("a mean") = 0.9.into();
-    }
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).expect("a record")).expect("JSON");
+    change(&mut record);
     replace(&path, record.to_string().as_bytes());
-    let ran = program.run(&["reproduce", &id]);
-    assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("DIFFERS, first in the evaluator's metrics: ndcg@10.mean: 0.9 -> "), "{}", ran.out);
-    assert!(ran.out.contains("0 of 1 runs reproduced"), "{}", ran.out);
-    let ran = program.run(&["reproduce", "v1"]);
-    assert!(ran.code == 1 && ran.err.contains("is not the one that was tagged"), "{}", ran.err);
-    let mut record: Value = serde_json::from_str(&text).expect("JSON");
-    record["data_hash"] = "0".repeat(64).into();
-    replace(&path, record.to_string().as_bytes());
-    let ran = program.run(&["reproduce", &id]);
-    assert!(ran.code == 1 && ran.out.contains("is not that of the run"), "{}", ran.out);
+}
+
+#[test]
+fn a_record_that_was_tampered_with_is_not_reproduced() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    program.ok(&["run", &spec]);
+    program.ok(&["tag", "v1", &spec]);
+    let id = run_of(&program, "popularity");
+    let good = fs::read(program.store().join("runs").join(format!("{id}.json"))).expect("a record");
+    let says = |words: &[&str], change: &dyn Fn(&mut Value)| {
+        tamper(&program, &id, |record| change(record));
+        let ran = program.run(&["reproduce", &id]);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        words.iter().for_each(|word| assert!(ran.out.contains(word), "{word} is not in {}", ran.out));
+        assert!(ran.out.contains("0 of 1 runs reproduced"), "{}", ran.out);
+        let tagged = program.run(&["reproduce", "v1"]);
+        assert!(tagged.code == 1 && tagged.err.contains("is not the one that was tagged"), "{}", tagged.err);
+        replace(&program.store().join("runs").join(format!("{id}.json")), &good);
+    };
+    says(&["DIFFERS, first in the evaluator's metrics: ndcg@10.mean: 0.9 -> "], &|record| {
+        record["metrics"]["ndcg@10"]["mean"] = 0.9.into();
+        record["outcome"]["metrics"]["ndcg@10"]["mean"] = 0.9.into();
+    });
+    says(&["DIFFERS, first in the recommender: "], &|record| {
+        let files = record["outcome"]["checkpoint"].as_object_mut().expect("files");
+        files.values_mut().for_each(|hash| *hash = "0".repeat(64).into());
+    });
+    says(&["DIFFERS, first in the evaluator: scores.parquet"], &|record| {
+        record["outcome"]["scores"]["scores.parquet"] = "0".repeat(64).into();
+    });
+    says(&["the data in the cache is not that of the run"], &|record| record["data_hash"] = "0".repeat(64).into());
+    says(&["cannot read the stored plan", "recommender.use", "revision"], &|record| {
+        record["plan"]["recommender"]["use"] = "gone".into();
+    });
+    // As if made with other threads: then the bytes may differ, and the means must not leave the intervals.
+    let elsewhere = |record: &mut Value| {
+        record["provenance"]["threads"] = 999.into();
+        record["outcome"]["scores"]["scores.parquet"] = "0".repeat(64).into();
+    };
+    says(&["DIFFERS: auc outside of the stored interval; first in the evaluator"], &|record| {
+        elsewhere(record);
+        record["metrics"]["auc"] = serde_json::json!({ "mean": 0.01, "low": 0.0, "high": 0.02, "n": 120 });
+    });
+    tamper(&program, &id, elsewhere);
+    let ran = program.ok(&["reproduce", &id]).out;
+    assert!(ran.contains("agrees: new means within the stored intervals") && ran.contains("threads 999 then"), "{ran}");
+}
+
+#[test]
+fn data_that_is_gone_or_another_is_said() {
+    let Some(data) = real_data("ml-100k") else { return };
+    let program = Program::new();
+    program.ok(&["fetch", "ml-100k", "--from", &data.display().to_string()]);
+    let spec = "name = \"ml\"\n[dataset]\nuse = \"movielens\"\n[recommender]\nuse = \"popularity\"\n";
+    program.ok(&["run", &program.file("ml.toml", spec)]);
+    program.ok(&["reproduce", "latest"]);
+    let file = program.path("cache").join("ml-100k/u.data");
+    let text = fs::read_to_string(&file).expect("the data");
+    replace(&file, text.replacen("\t3\t", "\t4\t", 1).as_bytes());
+    let ran = program.run(&["reproduce", "latest"]);
+    assert!(ran.code == 1 && ran.out.contains("the data in the cache is not that of the run"), "{}", ran.out);
+    fs::remove_dir_all(program.path("cache")).expect("the cache goes");
+    let ran = program.run(&["reproduce", "latest"]);
+    assert!(ran.code == 1 && ran.out.contains("not in the cache") && ran.out.contains("ablate fetch"), "{}", ran.out);
 }
 
 #[test]

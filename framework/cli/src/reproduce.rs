@@ -31,14 +31,8 @@ pub struct Cell {
     pub notes: Vec<String>,
     /// Each metric's name, stored value and new value.
     pub metrics: Vec<(String, String, String)>,
-    reproduced: bool,
-}
-
-impl Cell {
     /// Whether the stored numbers hold.
-    pub fn reproduced(&self) -> bool {
-        self.reproduced
-    }
+    pub reproduced: bool,
 }
 
 impl<'a> Reproduction<'a> {

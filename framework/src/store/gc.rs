@@ -59,8 +59,10 @@ impl Store {
                 hashes(&json!(record), &mut marked);
             }
         }
+        // Under a lock a stage's objects are written before its record.
+        let spared = if busy { grace.max(COMMIT) } else { grace };
         for object in self.objects()? {
-            if !marked.contains(&object.hash) && is_older(&object.path, grace) {
+            if !marked.contains(&object.hash) && is_older(&object.path, spared) {
                 garbage.push(Garbage { kind: "object", path: object.path, bytes: object.bytes });
             }
         }
@@ -127,17 +129,20 @@ impl Store {
             let place = roles.get(&object.hash).cloned().unwrap_or((OBJECTS.len(), "unreferenced".into()));
             parts.entry(place).or_default().add(object.bytes);
         }
-        for (n, folder) in FOLDERS.iter().enumerate() {
+        for entry in entries(self.root())? {
+            let Some(folder) = entry.file_name().to_str().filter(|name| *name != "objects").map(String::from) else {
+                continue;
+            };
             let mut usage = Usage::default();
-            walk(&self.root().join(folder), &mut |_, metadata| {
+            walk(&entry.path(), &mut |_, metadata| {
                 // In tmp lie second names of objects, whose bytes are counted above.
-                let linked = *folder == "tmp" && metadata.nlink() > 1;
+                let linked = folder == "tmp" && metadata.nlink() > 1;
                 if metadata.is_file() && !linked {
                     usage.add(metadata.len());
                 }
             });
             if usage.files > 0 {
-                parts.insert((OBJECTS.len() + 1 + n, (*folder).into()), usage);
+                parts.insert((OBJECTS.len() + 1, folder), usage);
             }
         }
         Ok(parts.into_iter().map(|((_, kind), usage)| (kind, usage)).collect())
@@ -219,7 +224,8 @@ impl Store {
 /// What objects are for, those of the earlier stages first.
 const OBJECTS: [&str; 5] = ["dataset", "recommender", "evaluator", "logs", "other"];
 
-const FOLDERS: [&str; 9] = ["generations", "stages", "runs", "tags", "attempts", "openings", "index", "work", "tmp"];
+/// Longer than any stage takes from its first object to its record.
+const COMMIT: Duration = Duration::from_secs(3600);
 
 /// Everything in a JSON value that could be an object's hash.
 fn hashes(value: &Value, found: &mut HashSet<String>) {

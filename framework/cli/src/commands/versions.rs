@@ -9,7 +9,7 @@ use framework::progress::Progress;
 use framework::run::keys;
 use framework::store::{Store, Tag};
 use indicatif::HumanBytes;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -69,7 +69,7 @@ impl Cli {
         Ok(())
     }
 
-    pub(crate) fn import(&self, file: &PathBuf) -> Result<()> {
+    pub(crate) fn import(&self, file: &Path) -> Result<()> {
         let (tag, merged) = bundle::import(&self.store()?, file)?;
         println!("{} files added, {} there already", merged.added, merged.found);
         println!("{}", line(&tag));
@@ -90,7 +90,7 @@ impl Cli {
             println!("[{}/{}] {variant} seed {seed}, run {}", n + 1, runs.len(), &run[..run.len().min(10)]);
             match again.cell(&record) {
                 Ok(cell) => {
-                    reproduced += usize::from(cell.reproduced());
+                    reproduced += usize::from(cell.reproduced);
                     print(&cell);
                 }
                 Err(error) if error.is_interrupt() => return Err(error.into()),

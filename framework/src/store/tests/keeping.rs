@@ -162,7 +162,10 @@ fn garbage_is_what_nothing_refers_to_and_is_old() {
     assert_eq!(kinds(true), ["object", "object", "stage", "tmp", "work", "work"]);
     let lock = store.try_lock("held").unwrap().unwrap();
     assert_eq!(kinds(true), ["object", "work"], "somebody works: tmp, stages and the work under the lock stay");
+    let fresh = store.put_bytes(b"about to be committed").unwrap();
+    assert_eq!(store.garbage(Duration::ZERO, true).unwrap().len(), 2, "not even without a grace period");
     drop(lock);
+    fs::remove_file(store.get(&fresh).unwrap()).unwrap();
 
     store.put_bytes(b"lonely").unwrap();
     assert_eq!(kinds(false), ["tmp", "work", "work"], "an object that is used again is young again");
@@ -176,6 +179,16 @@ fn garbage_is_what_nothing_refers_to_and_is_old() {
     assert!(store.get(&lonely).is_err() && !store.root().join("work/left").exists());
     assert_eq!(store.garbage(Duration::ZERO, true).unwrap(), []);
     assert!(store.verify().unwrap().problems.is_empty(), "no run lost anything");
+}
+
+#[test]
+fn what_cannot_be_read_may_refer_to_anything() {
+    let (_folder, store) = store();
+    let id = with_a_run(&store);
+    store.put_bytes(b"lonely").unwrap();
+    replace(&store.root().join(format!("runs/{id}.json")), b"{");
+    refused(store.collect_garbage(Duration::ZERO, true), &["damaged", &id]);
+    assert_eq!(store.verify().unwrap().objects, 5, "nothing was removed");
 }
 
 #[test]
