@@ -3,11 +3,13 @@
 mod ablations;
 mod checkpoints;
 mod contracts;
+mod html;
 mod language_servers;
 mod messages;
 mod pages;
 mod pipeline;
 mod program;
+mod reports;
 mod store;
 mod third_party;
 mod versions;

@@ -85,7 +85,9 @@ pub(crate) fn redacted() -> insta::Settings {
         (r"\b[0-9a-f]{10}\b", "[run]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "[time]"),
         (r"(/[^\s:]*)?/\.tmp\w+", "[folder]"),
+        (r"\d+\.\d s +\| ", "[time] | "),
         (r"\d+\.\d s\b", "[seconds] s"),
+        (r"\d+ MiB *\|", "[memory] |"),
     ] {
         settings.add_filter(pattern, word);
     }

@@ -15,7 +15,7 @@ use toml::Table;
 use toml::de::{DeTable, DeValue};
 
 /// Variables that are not keys of a spec.
-const RESERVED: [&str; 7] = ["data", "store", "cache", "log", "gguf", "minilm", "python"];
+const RESERVED: [&str; 9] = ["data", "store", "cache", "log", "gguf", "minilm", "python", "chromium", "screenshots"];
 
 /// The command line's part of a spec.
 #[derive(Clone, Debug, Default)]

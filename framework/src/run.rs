@@ -15,7 +15,7 @@ use crate::stage::{self, Artifact, Stage, Trace, found_or_made};
 use crate::statistics;
 use crate::store::{Committed, Store, hash_json, now};
 use crate::{device, log};
-use polars::prelude::{Column, DataFrame};
+use polars::prelude::{Column, DataFrame, ParquetReader, SerReader};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -255,7 +255,7 @@ fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: 
     let cases = split.test.open();
     let outcomes = evaluation::rank(scorer, cases, split.train.num_items(), plan.spec.evaluator.list_depth(), cx)?;
     let scores = plan.spec.evaluator.evaluate(&outcomes)?.named(&plan.spec.protocol.metric_suffix());
-    save_scores(&outcomes, &scores, folder)?;
+    save_scores(&outcomes, &scores, split, folder)?;
     let mut summary = serde_json::Map::new();
     for (name, values) in &scores.per_user {
         let interval = statistics::bootstrap_mean(values, plan.seed);
@@ -270,27 +270,47 @@ fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: 
     Ok(Value::Object(summary))
 }
 
-fn save_scores(outcomes: &Outcomes, scores: &Scores, folder: &Path) -> Result<()> {
+fn save_scores(outcomes: &Outcomes, scores: &Scores, split: &Split, folder: &Path) -> Result<()> {
+    let cases = split.test.open();
+    let mut popularity = vec![0u32; split.train.num_items()];
+    split.train.sequences.iter().flat_map(|sequence| &sequence.items).for_each(|item| popularity[*item as usize] += 1);
     let rank = |field: fn(&crate::metrics::Rank) -> u32| outcomes.ranks.iter().map(field).collect::<Vec<u32>>();
     let mut columns = vec![
         Column::new("user".into(), &outcomes.users),
         Column::new("above".into(), rank(|rank| rank.above)),
         Column::new("tied".into(), rank(|rank| rank.tied)),
         Column::new("candidates".into(), rank(|rank| rank.candidates)),
+        Column::new("history".into(), cases.histories.iter().map(|history| history.len() as u32).collect::<Vec<_>>()),
+        Column::new(
+            "popularity".into(),
+            cases.targets.iter().map(|item| popularity[*item as usize]).collect::<Vec<_>>(),
+        ),
     ];
     columns.extend(scores.per_user.iter().map(|(name, values)| Column::new(name.as_str().into(), values)));
     corpus::write(folder, "scores", DataFrame::new(outcomes.users.len(), columns))
 }
 
-/// Reads a metric of each user from a run's record: users and values.
+/// Reads a metric of each user from a run's record, in the order of the test cases.
 pub fn per_user(store: &Store, record: &Value, metric: &str) -> Result<Vec<f64>> {
+    let table = scores(store, record)?;
+    let column = corpus::column(&table, metric)?.f64().explain("reading scores", format!("column {metric}"))?;
+    Ok(column.iter().flatten().collect())
+}
+
+/// What a run's scores say of each test case: the length of its history, and how often its target occurs in training.
+/// `None` for a run that was made before these were kept.
+pub fn per_case(store: &Store, record: &Value) -> Result<Option<[Vec<u32>; 2]>> {
+    let table = scores(store, record)?;
+    let read = |name: &str| {
+        let column = table.column(name).ok()?.u32().ok()?;
+        Some(column.iter().flatten().collect::<Vec<u32>>())
+    };
+    Ok(read("history").zip(read("popularity")).map(|(history, popularity)| [history, popularity]))
+}
+
+fn scores(store: &Store, record: &Value) -> Result<DataFrame> {
     let hash = record["outcome"]["scores"]["scores.parquet"].as_str().unwrap_or_default();
     let path = store.get(hash)?;
     let file = std::fs::File::open(&path).explain("opening scores", path.display())?;
-    let table = polars::prelude::SerReader::finish(<polars::prelude::ParquetReader<_> as polars::prelude::SerReader<
-        _,
-    >>::new(file))
-    .explain("reading scores", path.display())?;
-    let column = corpus::column(&table, metric)?.f64().explain("reading scores", path.display())?;
-    Ok(column.iter().flatten().collect())
+    ParquetReader::new(file).finish().explain("reading scores", path.display())
 }

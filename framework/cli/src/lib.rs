@@ -108,9 +108,12 @@ enum Command {
     Report {
         #[command(flatten)]
         spec: SpecArgument,
-        /// md, csv, json or latex.
-        #[arg(long, default_value = "md", value_parser = ["md", "csv", "json", "latex"])]
+        /// md, csv, json, latex or html.
+        #[arg(long, default_value = "md", value_parser = ["md", "csv", "json", "latex", "html"])]
         format: String,
+        /// A file for it instead of standard output.
+        #[arg(long)]
+        output: Option<PathBuf>,
     },
     /// Lists the runs in the store.
     List {
@@ -301,7 +304,9 @@ impl Cli {
             Command::Check { specs, json } => return commands::check(specs, *json, built_in),
             Command::Plan { spec, origin } => self.plan(&spec.load(built_in)?, *origin)?,
             Command::Why { reference } => self.why(reference, built_in)?,
-            Command::Report { spec, format } => self.report(&spec.load(built_in)?, format)?,
+            Command::Report { spec, format, output } => {
+                self.report(&spec.load(built_in)?, format, output.as_deref())?;
+            }
             Command::List { tags: true, json, .. } => self.list_tags(*json)?,
             Command::List { filter, tag, sort, json, .. } => self.list(filter, tag.as_deref(), sort, *json)?,
             Command::Show { run, json } => self.show(run, *json)?,

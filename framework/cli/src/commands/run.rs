@@ -58,7 +58,7 @@ impl Cli {
         let Tally { made, found, failed } = tally;
         let seconds = clock.elapsed().as_secs_f64();
         progress.line(&format!("{made} made, {found} found, {failed} failed in {seconds:.1} s\n"));
-        print!("{}", report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(Format::Markdown));
+        print!("{}", report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(Format::Markdown)?);
         Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 

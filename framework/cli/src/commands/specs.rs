@@ -9,7 +9,7 @@ use framework::run::keys;
 use framework::stage::{because, leaves};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 impl Cli {
@@ -83,14 +83,19 @@ impl Cli {
         Ok(())
     }
 
-    pub(crate) fn report(&self, loaded: &Loaded, format: &str) -> Result<()> {
+    pub(crate) fn report(&self, loaded: &Loaded, format: &str, output: Option<&Path>) -> Result<()> {
         let format = match format {
             "csv" => Format::Csv,
             "json" => Format::Json,
             "latex" => Format::Latex,
+            "html" => Format::Html,
             _ => Format::Markdown,
         };
-        println!("{}", report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(format).trim_end());
+        let text = report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(format)?;
+        match output {
+            Some(path) => std::fs::write(path, text).explain("writing the report", path.display())?,
+            None => println!("{}", text.trim_end()),
+        }
         Ok(())
     }
 }

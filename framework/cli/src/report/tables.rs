@@ -1,0 +1,163 @@
+//! The report's tables and notes in words, the same in every format; how they are marked up is `text` and `html`.
+
+use super::{Report, Row, cost, short, shown, signed};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// A table in words.
+pub(super) struct Table {
+    /// What it shows.
+    pub(super) caption: String,
+    /// The names of the columns.
+    pub(super) head: Vec<String>,
+    /// The cells, a line for each row.
+    pub(super) lines: Vec<Vec<String>>,
+    /// What a reader must know besides.
+    pub(super) note: String,
+}
+
+impl Report {
+    /// Each variant with its metrics, difference and verdict.
+    pub(super) fn results(&self) -> Table {
+        let metrics = self.metrics();
+        let compared = self.rows.iter().any(|row| row.difference.is_some());
+        let mut head = vec!["variant".to_string()];
+        head.extend(metrics.iter().map(|name| (*name).to_string()));
+        if compared {
+            head.extend([format!("{} against {}", self.metric, self.base()), "verdict".into()]);
+        }
+        let line = |row: &Row| {
+            let mut line = vec![row.variant.clone()];
+            let cell =
+                |name: &&str| row.cells.iter().find(|(n, _)| n == name).map_or("not run".into(), |(_, i)| shown(i));
+            line.extend(metrics.iter().map(cell));
+            if compared {
+                let (difference, verdict) = match &row.difference {
+                    Some((difference, verdict)) => (signed(&difference.interval), verdict.to_string()),
+                    None => (String::new(), String::new()),
+                };
+                line.extend([difference, verdict]);
+            }
+            line
+        };
+        let lines = self.rows.iter().map(line).collect();
+        Table { caption: "Results".into(), head, lines, note: String::new() }
+    }
+
+    /// All tables but the first.
+    pub(super) fn more(&self) -> Vec<Table> {
+        let mut tables = Vec::new();
+        if self.rows.iter().any(|row| row.cost.is_some()) {
+            tables.push(self.costs());
+        }
+        tables.extend(self.components());
+        tables.extend(self.grids());
+        tables
+    }
+
+    pub(super) fn costs(&self) -> Table {
+        let (head, lines) = cost::table(self.rows.iter().map(|row| (row.variant.as_str(), row.cost.as_ref())));
+        Table { caption: "Cost".into(), head, lines, note: cost::NOTE.into() }
+    }
+
+    pub(super) fn components(&self) -> Vec<Table> {
+        let table = |found: &super::Attribution| {
+            let value = |(name, interval): &(String, _)| vec![name.clone(), "Shapley value".into(), signed(interval)];
+            let pair = |(name, interval): &(String, _)| vec![name.clone(), "interaction".into(), signed(interval)];
+            let all = vec!["all together".into(), "sum of the values".into(), signed(&found.total)];
+            Table {
+                caption: format!("What the components of {} add", found.name),
+                head: vec!["component".into(), "measure".into(), self.metric.clone()],
+                lines: found.values.iter().map(value).chain([all]).chain(found.pairs.iter().map(pair)).collect(),
+                note:
+                    "exact over all subsets; brackets: 95 % bootstrap interval over users, paired, seeds averaged, not \
+                    corrected for their number; an interaction is what two add together beyond what each adds alone"
+                        .into(),
+            }
+        };
+        self.attributions.iter().map(table).collect()
+    }
+
+    pub(super) fn grids(&self) -> Vec<Table> {
+        let table = |curve: &super::Curve| Table {
+            caption: format!("{}: {} against {}", curve.name, self.metric, curve.key),
+            head: vec![curve.key.clone(), self.metric.clone(), "variant".into()],
+            lines: curve
+                .points
+                .iter()
+                .map(|point| vec![point.value.clone(), shown(&point.interval), point.variant.clone()])
+                .collect(),
+            note: String::new(),
+        };
+        self.curves.iter().map(table).collect()
+    }
+
+    /// What a reader must know to believe the table, and to trace it: a line each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let records: Vec<&Value> = self.rows.iter().flat_map(|row| &row.records).collect();
+        let Some(first) = records.first() else {
+            return vec!["No run of this spec is in the store yet: `ablate run` makes them.".into()];
+        };
+        let mut notes = data_and_protocol(first);
+        let seeds = self.rows.iter().map(|row| row.records.len()).max().unwrap_or(0);
+        let over = if seeds > 1 { format!("users and {seeds} seeds") } else { "users (one seed)".into() };
+        notes.push(format!(
+            "brackets: 95 % bootstrap interval over {over}; verdicts: paired randomization test on {}, Holm-corrected over {} comparisons",
+            self.metric,
+            self.rows.iter().filter(|row| row.difference.is_some()).count()
+        ));
+        notes.push(format!("the test split of this protocol was opened {} times", self.openings));
+        if records.iter().any(|record| record["fingerprint"] != first["fingerprint"]) {
+            notes.push("WARNING: rows differ in data, protocol or metric versions and cannot be compared".into());
+        }
+        notes.extend(self.unattributed.clone());
+        notes
+    }
+
+    /// The runs behind each row: a line each.
+    pub(super) fn sources(&self) -> Vec<String> {
+        let source = |row: &Row| {
+            let runs: Vec<String> =
+                row.records.iter().map(|r| format!("{} (seed {})", short(&r["run"]), r["seed"])).collect();
+            let mut text = format!("runs of {}: {}", row.variant, runs.join(", "));
+            if row.missing > 0 {
+                let _ = write!(text, "; {} not run", row.missing);
+            }
+            text
+        };
+        let any = self.rows.iter().any(|row| !row.records.is_empty());
+        self.rows.iter().filter(|_| any).map(source).collect()
+    }
+}
+
+fn data_and_protocol(first: &Value) -> Vec<String> {
+    let (data, protocol) = (&first["data"], &first["plan"]["protocol"]);
+    let ties = data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0;
+    let masked = if protocol["mask_seen"] == true { "masked" } else { "not masked" };
+    let split = protocol["split"].as_str().unwrap_or_default().replace('_', "-");
+    vec![
+        format!(
+            "data: {} users, {} items, {} interactions; {ties:.1} % share a timestamp with another of their user (source order kept)",
+            data["users"], data["items"], data["interactions"]
+        ),
+        format!(
+            "protocol: {}-core, {split}, {} for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",
+            protocol["k_core"],
+            ranked(first),
+            data["test_cases"],
+            protocol["max_history"],
+            short(&first["fingerprint"])
+        ),
+    ]
+}
+
+/// What a run ranked for each test case.
+pub(super) fn ranked(record: &Value) -> String {
+    let items = &record["data"]["items"];
+    match record["plan"]["protocol"]["candidates"]["negatives"].as_u64() {
+        Some(negatives) if negatives > 0 => {
+            format!("ranking of {} candidates (uniform negatives) out of {items} items", negatives + 1)
+        }
+        _ => format!("full ranking of {items} items"),
+    }
+}

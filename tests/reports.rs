@@ -1,0 +1,120 @@
+//! What a report says of designed ablations: components, grids, costs, and what made the numbers.
+
+use crate::html::check_page;
+use crate::program::{Program, SMALL, redacted};
+use cli::report::{Format, report};
+use framework::ablation::{Design, Plan};
+use framework::load::{Source, load};
+use framework::progress::Progress;
+use framework::provenance::Code;
+use framework::run::{Runner, per_case};
+use framework::store::Store;
+use serde_json::Value;
+
+/// The plans of a spec's base with `set` over it, as a row of a design.
+fn row(program: &Program, variant: &str, design: &Design, set: &[&str]) -> Vec<Plan> {
+    let (base, _) = SMALL.split_once("[[ablation]]").expect("a base");
+    let text = base.replace("name = \"small\"", "name = \"designed\"\nseeds = [1, 2]\nbase = \"full\"");
+    let path = program.file("designed.toml", &text).into();
+    let set = set.iter().map(ToString::to_string).collect();
+    let loaded = load(&Source { path, set, base: include_str!("../experiments/base.toml") });
+    let plans = loaded.unwrap_or_else(|wrong| panic!("{}", framework::error::Error::from(wrong))).plans;
+    plans.into_iter().map(|plan| Plan { variant: variant.into(), design: design.clone(), ..plan }).collect()
+}
+
+fn factorial(without: &[&str]) -> Design {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    Design::Factorial { name: "parts".into(), components: words(&["dropout", "depth"]), without: words(without) }
+}
+
+/// A base, the three other subsets of two components, and three widths.
+fn plans(program: &Program) -> Vec<Plan> {
+    let deep = "recommender.num_layers = 2";
+    let mut plans = row(program, "full", &Design::Base, &[deep]);
+    plans.extend(row(program, "no dropout", &factorial(&["dropout"]), &[deep, "recommender.dropout = 0.0"]));
+    plans.extend(row(program, "no depth", &factorial(&["depth"]), &[]));
+    plans.extend(row(program, "neither", &factorial(&["dropout", "depth"]), &["recommender.dropout = 0.0"]));
+    for width in [8, 32] {
+        let key = "recommender.hidden_size".to_string();
+        let design = Design::Grid { name: "width".into(), value: width.into(), key: key.clone() };
+        plans.extend(row(program, &format!("width {width}"), &design, &[deep, &format!("{key} = {width}")]));
+    }
+    plans
+}
+
+#[test]
+fn components_grids_and_costs() {
+    let program = Program::new();
+    let plans = plans(&program);
+    let (store, cache) = (Store::open(&program.store()).expect("a store"), program.path("cache"));
+    let code = Code { lock: "", revision: None };
+    let mut runner = Runner::new(store.clone(), cache.clone(), Progress::default(), code, Vec::new());
+    plans.iter().for_each(|plan| assert!(!runner.run(plan).expect("a run").found));
+    let write = |plans: &[Plan], format| report(plans, &store, &cache).expect("a report").write(format).expect("text");
+
+    let mut settings = redacted();
+    settings.add_filter(r"[+-]?\d\.\d{4}", "#.####");
+    settings.add_filter(r"(better|worse|cannot conclude) +\|", "[verdict] |");
+    settings.bind(|| insta::assert_snapshot!("designed__report", write(&plans, Format::Markdown)));
+
+    let json: Value = serde_json::from_str(&write(&plans, Format::Json)).expect("JSON");
+    let found = &json["attribution"][0];
+    let mean = |value: &Value| value["mean"].as_f64().expect("a mean");
+    let sum = mean(&found["shapley"]["dropout"]) + mean(&found["shapley"]["depth"]);
+    assert!((sum - mean(&found["total"])).abs() < 1e-12, "{found:#}");
+    let of = |n: usize| mean(&json["rows"][n]["metrics"]["ndcg@10"]);
+    assert!((mean(&found["total"]) - (of(0) - of(3))).abs() < 1e-12, "{found:#}");
+    let together = of(0) - of(1) - of(2) + of(3);
+    assert!((mean(&found["interactions"]["dropout × depth"]) - together).abs() < 1e-12, "{found:#}");
+    let points = json["curves"][0]["points"].as_array().expect("points");
+    assert_eq!(points.iter().map(|point| &point["value"]).collect::<Vec<_>>(), ["8", "16", "32"]);
+    assert!(json["rows"][0]["cost"]["parameters_trained"].as_f64() > Some(0.0));
+    assert_eq!(json["manifest"].as_array().map(Vec::len), Some(12));
+    let csv = write(&plans, Format::Csv);
+    assert!(csv.contains("\nshapley,dropout,ndcg@10,") && csv.contains("\ncost,full,seconds,"), "{csv}");
+    let latex = write(&plans, Format::Latex);
+    assert!(latex.contains("\\item[candidate generation] full ranking") && !latex.contains('×'), "{latex}");
+
+    let page = program.path("designed.html");
+    std::fs::write(&page, write(&plans, Format::Html)).expect("a page");
+    check_page("designed", &page, &program.path("profile"));
+
+    // A table without the columns, as old runs have: any other will do.
+    let record =
+        store.run(json["rows"][0]["runs"][0]["run"].as_str().expect("an id")).expect("a store").expect("a run");
+    assert!(per_case(&store, &record).expect("scores").is_some_and(|cases| cases[0].len() == cases[1].len()));
+    let dataset = record["stages"][0]["key"].as_str().expect("a key");
+    let other = &store.stage(dataset).expect("a store").expect("a stage").files["interactions.parquet"];
+    let old = serde_json::json!({ "outcome": { "scores": { "scores.parquet": other } } });
+    assert_eq!(per_case(&store, &old).expect("a table"), None);
+
+    // A subset without its runs: no shares, and the report says which one it is.
+    let fewer: Vec<Plan> = plans.into_iter().filter(|plan| plan.variant != "no depth").collect();
+    let text = write(&fewer, Format::Markdown);
+    assert!(text.contains("1 of 4 subsets have runs missing: without depth") && !text.contains("Shapley"), "{text}");
+}
+
+#[test]
+fn the_manifest_of_a_language_models_run() {
+    let program = Program::new();
+    let spec = program.file(
+        "asked.toml",
+        "name = \"asked\"\n[dataset]\nuse = \"world\"\nusers = 60\nitems = 60\nmax_interactions = 25\n[protocol.candidates]\nnegatives = 4\n\
+         [evaluator]\nmetrics = [\"auc\"]\nselects_by = \"auc\"\n[recommender]\nuse = \"llm\"\nfine_tuned = false\n\
+         prompt = \"terse\"\nlanguage_model = { use = \"tiny\" }\n",
+    );
+    program.ok(&["run", &spec]);
+    let latex = program.ok(&["report", &spec, "--format", "latex"]).out;
+    for line in [
+        "\\item[weights] \\emph{not recorded}",
+        "\\item[LoRA] none: nothing was trained",
+        "\\item[decoding] none: no text was written",
+        "\\item[candidate generation] ranking of 5 candidates (uniform negatives) out of",
+        "\\subsection*{Prompt ",
+    ] {
+        assert!(latex.contains(line), "{line} is not in\n{latex}");
+    }
+    let page = program.ok(&["report", &spec, "--format", "html"]).out;
+    assert!(page.contains("Not recorded: ") && page.contains("<summary>Prompt "), "{page}");
+    assert!(program.ok(&["report", &spec]).out.contains("tokens read"));
+}
