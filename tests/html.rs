@@ -180,10 +180,12 @@ pub(crate) fn check_page(name: &str, page: &Path, profile: &Path) {
     for (width, height) in [(390, 844), (1280, 900)] {
         for scheme in ["light", "dark"] {
             browser.resize(width, height, scheme);
+            browser.value("document.querySelectorAll('details').forEach(one => one.open = true)");
             let overflow = browser.value("document.documentElement.scrollWidth - innerWidth");
             assert!(overflow.as_f64() <= Some(0.0), "at {width} px the page is {overflow} px too wide");
             assert_eq!(browser.value(UNREADABLE), "", "{width} px, {scheme}");
             assert_eq!(browser.value(COLLISIONS), "", "{width} px, {scheme}");
+            browser.value("document.querySelectorAll('details').forEach(one => one.open = false)");
             browser.picture(&format!("{name}-{width}-{scheme}"));
         }
     }

@@ -43,19 +43,31 @@ impl Report {
             .explain("writing the report", TEMPLATE.0)
     }
 
-    /// The first table's lines, each with its verdict and its runs.
+    /// The first table for a narrow screen: the difference and its verdict come first and in one cell, the runs last.
     fn results_with_runs(&self) -> Value {
+        let metrics = 1 + self.metrics().len();
         let results = self.results();
-        let line = |(cells, row): (&Vec<String>, &Row)| {
-            let runs: Vec<Value> = row
-                .records
-                .iter()
-                .map(|r| json!({ "id": r["run"], "short": short(&r["run"]), "seed": r["seed"] }))
-                .collect();
-            json!({ "cells": cells, "runs": runs, "missing": row.missing })
+        let compared = results.head.len() > metrics;
+        let ordered = |cells: &[String], base: bool| {
+            let difference = match cells.get(metrics..) {
+                Some([difference, verdict]) if !base && !difference.is_empty() => format!("{difference}\n{verdict}"),
+                _ if base => "base".into(),
+                _ => String::new(),
+            };
+            let difference = compared.then_some(difference);
+            cells[..1].iter().cloned().chain(difference).chain(cells[1..metrics].to_vec()).collect::<Vec<_>>()
         };
-        let lines: Vec<Value> = results.lines.iter().zip(&self.rows).map(line).collect();
-        json!({ "head": results.head, "lines": lines })
+        let mut head = ordered(&results.head, false);
+        if compared {
+            head[1].clone_from(&results.head[metrics]);
+        }
+        let line = |(n, (cells, row)): (usize, (&Vec<String>, &Row))| {
+            let run = |r: &Value| json!({ "id": r["run"], "short": short(&r["run"]), "seed": r["seed"] });
+            let runs: Vec<Value> = row.records.iter().map(run).collect();
+            json!({ "cells": ordered(cells, n == 0), "runs": runs, "missing": row.missing })
+        };
+        let lines: Vec<Value> = results.lines.iter().zip(&self.rows).enumerate().map(line).collect();
+        json!({ "head": head, "lines": lines })
     }
 }
 

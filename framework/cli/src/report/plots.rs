@@ -60,12 +60,13 @@ impl Axis {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// About four round numbers inside, as they are written.
+    /// At least three round numbers inside, as they are written.
     fn ticks(&self) -> Vec<(f64, String)> {
-        let rough = (self.high - self.low) / 4.0;
-        let magnitude = 10f64.powf(rough.log10().floor());
-        let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * magnitude);
-        let step = steps.into_iter().find(|step| *step >= rough).unwrap_or(rough);
+        let span = self.high - self.low;
+        let magnitude = 10f64.powf(span.log10().floor());
+        let inside = |step: f64| (self.high / step).floor() - (self.low / step).ceil() + 1.0;
+        let steps = [5.0, 2.0, 1.0, 0.5, 0.2].map(|step| step * magnitude);
+        let step = steps.into_iter().find(|step| inside(*step) >= 3.0).unwrap_or(span / 4.0);
         let places = (-step.log10().floor()).max(0.0) as usize;
         let (first, last) = ((self.low / step).ceil() as i64, (self.high / step).floor() as i64);
         (first..=last).map(|n| n as f64 * step).map(|value| (value, format!("{:.places$}", value + 0.0))).collect()
