@@ -183,6 +183,8 @@ pub(crate) fn check_page(name: &str, page: &Path, profile: &Path) {
             browser.value("document.querySelectorAll('details').forEach(one => one.open = true)");
             let overflow = browser.value("document.documentElement.scrollWidth - innerWidth");
             assert!(overflow.as_f64() <= Some(0.0), "at {width} px the page is {overflow} px too wide");
+            let narrow = "[...document.querySelectorAll('th')].filter(e => e.getBoundingClientRect().width < 60).map(e => e.innerText).join()";
+            assert_eq!(browser.value(narrow), "", "{width} px: headings are squeezed");
             assert_eq!(browser.value(UNREADABLE), "", "{width} px, {scheme}");
             assert_eq!(browser.value(COLLISIONS), "", "{width} px, {scheme}");
             browser.value("document.querySelectorAll('details').forEach(one => one.open = false)");
