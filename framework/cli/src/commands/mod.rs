@@ -8,8 +8,8 @@ mod runs;
 mod specs;
 mod versions;
 
-pub(crate) use run::Workers;
 pub(crate) use housekeeping::duration;
+pub(crate) use run::Workers;
 pub(crate) use specs::check;
 
 use framework::error::{Error, Result};

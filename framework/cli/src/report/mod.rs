@@ -40,7 +40,7 @@ choice! {
 }
 
 /// The seed of every bootstrap and randomization in reports, so that a report can be re-made.
-const SEED: u64 = 2026;
+pub(crate) const SEED: u64 = 2026;
 
 /// One variant.
 struct Row {
