@@ -9,6 +9,7 @@ mod messages;
 mod pages;
 mod pipeline;
 mod program;
+mod readers;
 mod reports;
 mod store;
 mod third_party;

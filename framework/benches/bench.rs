@@ -1,21 +1,21 @@
 //! `ablate bench`: how long the framework's own work takes on this machine, and a training step beside a peer's.
 
 mod language_model;
+mod store;
 mod training;
 
 use framework::ablation::Plan;
 use framework::context::Context;
-use framework::error::{Error, Explain, Result};
+use framework::error::{Error, Result};
 use framework::load::{Source, load};
 use framework::progress::Progress;
 use framework::protocol::split;
 use framework::stage::peak_memory_mb;
-use framework::store::Store;
-use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
 
 pub use language_model::language_model;
+pub use store::{list, report_of_many};
 pub use training::training;
 
 /// Times what every command on `source` starts with: reading and checking the spec, then loading and splitting its data.
@@ -35,22 +35,6 @@ fn load_and_split(plan: &Plan, cache: &Path) -> Result<()> {
     let corpus = plan.spec.dataset.load(&cx)?;
     corpus.check()?;
     split(&corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by()).map(|_| ())
-}
-
-/// Fills a store that goes with `runs` records and times listing them, first without an index, then with one.
-pub fn list(runs: usize) -> Result<()> {
-    let folder = tempfile::tempdir().explain("making a folder", "the system's temporary folder")?;
-    let store = Store::open(folder.path())?;
-    for n in 0..runs {
-        let id = framework::store::hash_json(&json!(n));
-        let plan = json!({ "dataset": { "use": "world" }, "recommender": { "use": "sasrec" } });
-        let metrics = json!({ "hr@10": { "mean": n as f64 / runs as f64 }, "ndcg@10": { "mean": 0.5 } });
-        let record = json!({ "run": id, "name": "bench", "variant": "base", "seed": n, "status": "done",
-            "started": framework::store::now(), "seconds": 1.0, "plan": plan, "metrics": metrics, "outcome": n });
-        store.commit_run(&id, &record)?;
-    }
-    report(&format!("list {runs} runs, no index yet"), 1, || store.list().map(|_| ()))?;
-    report(&format!("list {runs} runs"), 11, || store.list().map(|_| ()))
 }
 
 /// Prints the median and the range of `times` calls.

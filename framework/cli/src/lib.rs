@@ -227,9 +227,12 @@ enum Command {
     Bench {
         #[command(flatten)]
         spec: SpecArgument,
-        /// Instead: lists a generated store of so many runs.
+        /// Instead: lists a generated store of so many runs and compares two of them.
         #[arg(long)]
         runs: Option<usize>,
+        /// With `--runs`: reports on so many runs of so many users each.
+        #[arg(long, requires = "runs")]
+        users: Option<usize>,
         /// Instead: a training step of the spec's recommender with each of these losses, on generated data.
         #[arg(long)]
         loss: Vec<String>,
@@ -321,6 +324,9 @@ impl Cli {
             Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
             Command::Inspect { model, json } => self.inspect(&ask::checkpoint(built_in.checkpoint, model)?, *json)?,
             Command::Generate(question) => self.generate(question, built_in)?,
+            Command::Bench { runs: Some(runs), users: Some(users), .. } => {
+                bench::report_of_many(built_in.base, *runs, *users)?;
+            }
             Command::Bench { runs: Some(runs), .. } => bench::list(*runs)?,
             Command::Bench { spec, work, peer, .. } if !work.is_empty() => {
                 bench::language_model(&spec.load(built_in)?.plans[0], work, &words(peer), &self.cache()?)?;
