@@ -7,7 +7,7 @@ use framework::ablation::{Design, Plan};
 use framework::load::{Source, load};
 use framework::progress::Progress;
 use framework::provenance::Code;
-use framework::run::{Runner, per_case};
+use framework::run::{Runner, UserScores};
 use framework::store::Store;
 use serde_json::Value;
 
@@ -82,11 +82,16 @@ fn components_grids_and_costs() {
     // A table without the columns, as old runs have: any other will do.
     let record =
         store.run(json["rows"][0]["runs"][0]["run"].as_str().expect("an id")).expect("a store").expect("a run");
-    assert!(per_case(&store, &record).expect("scores").is_some_and(|cases| cases[0].len() == cases[1].len()));
+    assert!(
+        UserScores::read(&store, &record)
+            .expect("scores")
+            .cases()
+            .is_some_and(|cases| cases[0].len() == cases[1].len())
+    );
     let dataset = record["stages"][0]["key"].as_str().expect("a key");
     let other = &store.stage(dataset).expect("a store").expect("a stage").files["interactions.parquet"];
     let old = serde_json::json!({ "outcome": { "scores": { "scores.parquet": other } } });
-    assert_eq!(per_case(&store, &old).expect("a table"), None);
+    assert_eq!(UserScores::read(&store, &old).expect("a table").cases(), None);
 
     // A subset without its runs: no shares, and the report says which one it is.
     let fewer: Vec<Plan> = plans.into_iter().filter(|plan| plan.variant != "no depth").collect();

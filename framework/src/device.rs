@@ -111,7 +111,7 @@ fn probe_cuda() -> Result<()> {
     // SAFETY: the CUDA driver library's initialisers are meant to be run by loading it, as burn does right after.
     let found = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"]
         .iter()
-        .any(|name| unsafe { libloading::Library::new(name) }.is_ok());
+        .any(|name| unsafe { libloading::Library::new(*name) }.is_ok());
     match found {
         true => Ok(()),
         false => Err(Error::new("no CUDA driver on this machine")

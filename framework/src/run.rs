@@ -290,27 +290,31 @@ fn save_scores(outcomes: &Outcomes, scores: &Scores, split: &Split, folder: &Pat
     corpus::write(folder, "scores", DataFrame::new(outcomes.users.len(), columns))
 }
 
-/// Reads a metric of each user from a run's record, in the order of the test cases.
-pub fn per_user(store: &Store, record: &Value, metric: &str) -> Result<Vec<f64>> {
-    let table = scores(store, record)?;
-    let column = corpus::column(&table, metric)?.f64().explain("reading scores", format!("column {metric}"))?;
-    Ok(column.iter().flatten().collect())
-}
+/// A run's scores of each user, in the order of the test cases.
+pub struct UserScores(DataFrame);
 
-/// What a run's scores say of each test case: the length of its history, and how often its target occurs in training.
-/// `None` for a run that was made before these were kept.
-pub fn per_case(store: &Store, record: &Value) -> Result<Option<[Vec<u32>; 2]>> {
-    let table = scores(store, record)?;
-    let read = |name: &str| {
-        let column = table.column(name).ok()?.u32().ok()?;
-        Some(column.iter().flatten().collect::<Vec<u32>>())
-    };
-    Ok(read("history").zip(read("popularity")).map(|(history, popularity)| [history, popularity]))
-}
+impl UserScores {
+    /// Reads those of a run's record; an error where the store lacks them or they cannot be read.
+    pub fn read(store: &Store, record: &Value) -> Result<Self> {
+        let hash = record["outcome"]["scores"]["scores.parquet"].as_str().unwrap_or_default();
+        let path = store.get(hash)?;
+        let file = std::fs::File::open(&path).explain("opening scores", path.display())?;
+        Ok(Self(ParquetReader::new(file).finish().explain("reading scores", path.display())?))
+    }
 
-fn scores(store: &Store, record: &Value) -> Result<DataFrame> {
-    let hash = record["outcome"]["scores"]["scores.parquet"].as_str().unwrap_or_default();
-    let path = store.get(hash)?;
-    let file = std::fs::File::open(&path).explain("opening scores", path.display())?;
-    ParquetReader::new(file).finish().explain("reading scores", path.display())
+    /// A metric of each user; an error where it was not measured.
+    pub fn metric(&self, name: &str) -> Result<Vec<f64>> {
+        let column = corpus::column(&self.0, name)?.f64().explain("reading scores", format!("column {name}"))?;
+        Ok(column.iter().flatten().collect())
+    }
+
+    /// Of each test case, the length of its history and how often its target occurs in training. `None` for a run that
+    /// was made before these were kept.
+    pub fn cases(&self) -> Option<[Vec<u32>; 2]> {
+        let read = |name: &str| {
+            let column = self.0.column(name).ok()?.u32().ok()?;
+            Some(column.iter().flatten().collect::<Vec<u32>>())
+        };
+        read("history").zip(read("popularity")).map(|(history, popularity)| [history, popularity])
+    }
 }

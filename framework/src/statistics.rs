@@ -8,10 +8,13 @@
 //! Everything is a pure function of its values and its seed. A NaN among the values makes the mean NaN, and with it the
 //! verdict [`Verdict::CannotConclude`].
 
+use crate::resample::weighted_sums;
 use crate::rng::Rng;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 const RESAMPLES: usize = 2_000;
-const FLIPS: u32 = 10_000;
+const FLIPS: usize = 10_000;
 const SIGNIFICANCE: f64 = 0.05;
 
 /// A mean with its 95% interval, in the metric's unit; all three are NaN where there are no users.
@@ -72,21 +75,23 @@ impl Verdict {
 /// The mean over users with its 95% percentile bootstrap interval from 2,000 resamples of the users (Efron &
 /// Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13).
 pub fn bootstrap_mean(values: &[f64], seed: u64) -> Interval {
-    bootstrap(&[values], seed)
+    bootstrap(&[&[values]], seed)[0]
 }
 
-/// [`bootstrap_mean`] of `values[seed][user]`, where the seeds are resampled too, so that the interval is about
-/// training again as well as about other users. One seed gives the plain interval, and few seeds one that is still too
-/// narrow: it holds on average (S - 1) / S of the variance between S seeds.
+/// [`bootstrap_mean`] of each group's `[seed][user]` values, where the seeds are resampled too, so that the interval is
+/// about training again as well as about other users. One seed gives the plain interval, and few seeds one that is
+/// still too narrow: it holds on average (S - 1) / S of the variance between S seeds.
+///
+/// Groups with as many users are resampled together, which is far faster than one after the other.
 ///
 /// # Panics
-/// Where the seeds have different numbers of users.
-pub fn bootstrap_seeds(values: &[Vec<f64>], seed: u64) -> Interval {
-    bootstrap(values, seed)
+/// Where the seeds of a group have different numbers of users.
+pub fn bootstrap_seeds(groups: &[&[Vec<f64>]], seed: u64) -> Vec<Interval> {
+    bootstrap(groups, seed)
 }
 
-/// Compares `[seed][user]` values of the same users in the same order. A side with one seed, such as a scorer that is
-/// not trained, is compared with every seed of the other.
+/// Compares the `[seed][user]` values of each of `others` with those of the base, of the same users in the same order.
+/// A side with one seed, such as a scorer that is not trained, is compared with every seed of the other.
 ///
 /// The interval is [`bootstrap_seeds`] of the differences. The p-value is from a paired randomization test: under the
 /// null hypothesis a user's difference, averaged over seeds, is as likely to have the other sign, so p = (1 + flips at
@@ -95,18 +100,24 @@ pub fn bootstrap_seeds(values: &[Vec<f64>], seed: u64) -> Interval {
 ///
 /// # Panics
 /// Where the sides have different numbers of users, or of seeds and neither has one.
-pub fn paired_difference(base: &[Vec<f64>], other: &[Vec<f64>], seed: u64) -> Difference {
+pub fn paired_differences(base: &[Vec<f64>], others: &[&[Vec<f64>]], seed: u64) -> Vec<Difference> {
+    let differences: Vec<Vec<Vec<f64>>> = others.iter().map(|other| paired(base, other)).collect();
+    let groups: Vec<&[Vec<f64>]> = differences.iter().map(Vec::as_slice).collect();
+    let means: Vec<Vec<f64>> = differences.iter().map(|seeds| user_means(seeds)).collect();
+    let compared = bootstrap(&groups, seed).into_iter().zip(randomization_p(&means, seed));
+    compared.map(|(interval, p)| Difference { interval, p }).collect()
+}
+
+/// Other minus base, by seed and user.
+fn paired(base: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let seeds = if base.is_empty() || other.is_empty() { 0 } else { base.len().max(other.len()) };
     let side = |values: &[Vec<f64>], index: usize| if values.len() == 1 { 0 } else { index };
-    let differences: Vec<Vec<f64>> = (0..seeds)
-        .map(|index| {
-            let (base, other) = (&base[side(base, index)], &other[side(other, index)]);
-            assert_eq!(base.len(), other.len(), "a paired comparison needs the same users on both sides");
-            other.iter().zip(base).map(|(other, base)| other - base).collect()
-        })
-        .collect();
-    let interval = bootstrap(&differences, seed);
-    Difference { interval, p: randomization_p(&user_means(&differences, 0..seeds), seed) }
+    let difference = |index: usize| {
+        let (base, other) = (&base[side(base, index)], &other[side(other, index)]);
+        assert_eq!(base.len(), other.len(), "a paired comparison needs the same users on both sides");
+        other.iter().zip(base).map(|(other, base)| other - base).collect()
+    };
+    (0..seeds).map(difference).collect()
 }
 
 /// Holm's step-down adjustment, in the order given: calling those below .05 significant keeps the chance of any false
@@ -122,67 +133,90 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-fn bootstrap<V: AsRef<[f64]>>(values: &[V], seed: u64) -> Interval {
-    let seeds = values.len();
-    let observed = user_means(values, 0..seeds);
-    let n = observed.len();
-    if n == 0 {
-        return Interval { mean: f64::NAN, low: f64::NAN, high: f64::NAN, n };
+fn bootstrap<V: AsRef<[f64]> + Sync>(groups: &[&[V]], seed: u64) -> Vec<Interval> {
+    let nobody = Interval { mean: f64::NAN, low: f64::NAN, high: f64::NAN, n: 0 };
+    let mut intervals = vec![nobody; groups.len()];
+    let users = |seeds: &[V]| {
+        let users = seeds.first().map_or(0, |users| users.as_ref().len());
+        assert!(seeds.iter().all(|values| values.as_ref().len() == users), "every seed needs a value of every user");
+        users
+    };
+    for (users, members) in by_users(groups.iter().map(|seeds| users(seeds))) {
+        let columns: Vec<&[f64]> = members.iter().flat_map(|n| groups[*n]).map(AsRef::as_ref).collect();
+        let draws = Rng::new(seed, "bootstrap users");
+        let sums = weighted_sums(&columns, users, RESAMPLES, |resample, weights| {
+            let mut draws = draws.ahead((resample * users) as u64);
+            (0..users).for_each(|_| weights[draws.below(users)] += 1.0);
+        });
+        let mut sums = sums.as_slice();
+        let of_group = members.into_iter().map(|n| {
+            let (own, others) = sums.split_at(groups[n].len());
+            sums = others;
+            (n, own)
+        });
+        let of_group: Vec<_> = of_group.collect();
+        let made: Vec<_> = of_group.into_par_iter().map(|(n, sums)| (n, interval(groups[n], sums, seed))).collect();
+        made.into_iter().for_each(|(n, interval)| intervals[n] = interval);
     }
-    // Two generators, so that the users drawn are the same however many seeds there are.
-    let (mut user, mut run) = (Rng::new(seed, "bootstrap users"), Rng::new(seed, "bootstrap seeds"));
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let drawn = user_means(values, (0..seeds).map(|_| run.below(seeds)));
-            (0..n).map(|_| drawn[user.below(n)]).sum::<f64>() / n as f64
-        })
-        .collect();
-    means.sort_by(f64::total_cmp);
-    let mean = observed.iter().sum::<f64>() / n as f64;
-    let tail = RESAMPLES / 40; // 2.5% on either side
-    Interval { mean, low: means[tail - 1], high: means[RESAMPLES - tail], n }
+    intervals
 }
 
-/// Every user's mean over the drawn seeds.
-fn user_means<V: AsRef<[f64]>>(values: &[V], drawn: impl ExactSizeIterator<Item = usize>) -> Vec<f64> {
-    let count = drawn.len() as f64;
+/// The interval of a group from the sums over each resample's users, by seed.
+fn interval<V: AsRef<[f64]>>(values: &[V], sums: &[Vec<f64>], seed: u64) -> Interval {
+    let observed = user_means(values);
+    let (n, seeds) = (observed.len(), sums.len());
+    // A generator of its own, so that the users drawn are the same however many seeds there are.
+    let mut draws = Rng::new(seed, "bootstrap seeds");
+    let cases = (seeds * n) as f64;
+    let mean = |resample| (0..seeds).map(|_| sums[draws.below(seeds)][resample]).sum::<f64>() / cases;
+    let mut means: Vec<f64> = (0..RESAMPLES).map(mean).collect();
+    let tail = RESAMPLES / 40; // 2.5% on either side
+    let low = *means.select_nth_unstable_by(tail - 1, f64::total_cmp).1;
+    let high = *means.select_nth_unstable_by(RESAMPLES - tail, f64::total_cmp).1;
+    Interval { mean: observed.iter().sum::<f64>() / n as f64, low, high, n }
+}
+
+/// The places of those with the same number of users, by that number; those without users are left out.
+fn by_users(counts: impl Iterator<Item = usize>) -> BTreeMap<usize, Vec<usize>> {
+    let mut places = BTreeMap::<usize, Vec<usize>>::new();
+    counts.enumerate().filter(|(_, users)| *users > 0).for_each(|(n, users)| places.entry(users).or_default().push(n));
+    places
+}
+
+/// Every user's mean over the seeds.
+fn user_means<V: AsRef<[f64]>>(values: &[V]) -> Vec<f64> {
     let mut means = vec![0.0; values.first().map_or(0, |users| users.as_ref().len())];
-    for index in drawn {
-        let users = values[index].as_ref();
-        assert_eq!(means.len(), users.len(), "every seed needs a value of every user");
+    for users in values.iter().map(AsRef::as_ref) {
         means.iter_mut().zip(users).for_each(|(mean, value)| *mean += value);
     }
-    means.iter_mut().for_each(|mean| *mean /= count);
+    means.iter_mut().for_each(|mean| *mean /= values.len() as f64);
     means
 }
 
-fn randomization_p(differences: &[f64], seed: u64) -> f64 {
-    // A difference of 0 is the same with either sign, and in a hit rate most are.
-    let mut terms: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
-    // Sums that are equal on paper differ by rounding when their terms have other signs; they count as extreme.
-    let rounding = 1e-12 * terms.iter().map(|term| term.abs()).sum::<f64>();
-    let observed = terms.iter().sum::<f64>().abs() - rounding;
-    terms.resize(terms.len().next_multiple_of(64), 0.0);
-    let mut random = Rng::new(seed, "sign flips");
-    // NaN is below nothing, so it counts as extreme: no evidence.
-    let milder = (0..FLIPS).filter(|_| flipped_sum(&terms, &mut random).abs() < observed).count();
-    1.0 - milder as f64 / (1.0 + f64::from(FLIPS))
-}
-
-/// The sum with a random sign for every term, one random bit each; the number of terms is a multiple of 64.
-fn flipped_sum(terms: &[f64], random: &mut Rng) -> f64 {
-    const LANES: usize = 8; // independent sums, so that additions need not wait for each other
-    let mut sums = [0.0; LANES];
-    for terms in terms.as_chunks::<64>().0 {
-        let bits = random.bits();
-        for (group, terms) in terms.as_chunks::<LANES>().0.iter().enumerate() {
-            for lane in 0..LANES {
-                let sign = bits >> (group * LANES + lane) << 63;
-                sums[lane] += f64::from_bits(terms[lane].to_bits() ^ sign);
+/// The p-value of each list of differences; the lists of the same users are flipped together.
+fn randomization_p(differences: &[Vec<f64>], seed: u64) -> Vec<f64> {
+    let mut p = vec![1.0; differences.len()];
+    for (users, members) in by_users(differences.iter().map(Vec::len)) {
+        let columns: Vec<&[f64]> = members.iter().map(|n| differences[*n].as_slice()).collect();
+        let words = users.div_ceil(64);
+        let random = Rng::new(seed, "sign flips");
+        let sums = weighted_sums(&columns, users, FLIPS, |flip, signs| {
+            let mut random = random.ahead((flip * words) as u64);
+            for signs in signs.chunks_mut(64) {
+                let bits = random.bits();
+                signs.iter_mut().enumerate().for_each(|(n, sign)| *sign = 1.0 - 2.0 * (bits >> n & 1) as f64);
             }
+        });
+        for ((n, terms), sums) in members.into_iter().zip(columns).zip(sums) {
+            // Sums that are equal on paper differ by rounding when their terms have other signs; they count as extreme.
+            let rounding = 1e-12 * terms.iter().map(|term| term.abs()).sum::<f64>();
+            let observed = terms.iter().sum::<f64>().abs() - rounding;
+            // NaN is below nothing, so it counts as extreme: no evidence.
+            let milder = sums.iter().filter(|sum| sum.abs() < observed).count();
+            p[n] = 1.0 - milder as f64 / (1.0 + FLIPS as f64);
         }
     }
-    sums.iter().sum()
+    p
 }
 
 #[cfg(test)]
@@ -193,6 +227,18 @@ mod tests {
 
     fn normals(random: &mut Rng, n: usize) -> Vec<f64> {
         (0..n).map(|_| random.normal()).collect()
+    }
+
+    fn seeds(values: &[Vec<f64>], seed: u64) -> Interval {
+        bootstrap_seeds(&[values], seed)[0]
+    }
+
+    fn difference(base: &[Vec<f64>], other: &[Vec<f64>], seed: u64) -> Difference {
+        paired_differences(base, &[other], seed)[0]
+    }
+
+    fn flipped(differences: Vec<f64>, seed: u64) -> f64 {
+        randomization_p(&[differences], seed)[0]
     }
 
     #[track_caller]
@@ -234,7 +280,7 @@ mod tests {
                         users.iter().map(|user| user + shift + 0.5 * random.normal()).collect()
                     })
                     .collect();
-                let interval = bootstrap_seeds(&study_values, study);
+                let interval = seeds(&study_values, study);
                 interval.low <= 0.0 && 0.0 <= interval.high
             })
             .count();
@@ -245,8 +291,8 @@ mod tests {
     fn equal_seeds_add_nothing() {
         let values = normals(&mut Rng::new(3, "test"), 50);
         let plain = bootstrap_mean(&values, 7);
-        assert_eq!(bootstrap_seeds(std::slice::from_ref(&values), 7), plain);
-        let copies = bootstrap_seeds(&[values.clone(), values.clone(), values], 7);
+        assert_eq!(seeds(std::slice::from_ref(&values), 7), plain);
+        let copies = seeds(&[values.clone(), values.clone(), values], 7);
         close(copies.mean, plain.mean);
         close(copies.low, plain.low);
         close(copies.high, plain.high);
@@ -256,15 +302,14 @@ mod tests {
     fn seeds_that_disagree_widen_the_interval() {
         let values = normals(&mut Rng::new(4, "test"), 500);
         let shifted = |shift: f64| values.iter().map(|value| value + shift).collect::<Vec<_>>();
-        let (plain, seeds) =
-            (bootstrap_mean(&values, 7), bootstrap_seeds(&[shifted(-1.0), shifted(0.0), shifted(1.0)], 7));
-        assert!(seeds.high - seeds.low > 3.0 * (plain.high - plain.low), "{seeds:?} against {plain:?}");
+        let (plain, several) = (bootstrap_mean(&values, 7), seeds(&[shifted(-1.0), shifted(0.0), shifted(1.0)], 7));
+        assert!(several.high - several.low > 3.0 * (plain.high - plain.low), "{several:?} against {plain:?}");
     }
 
     #[test]
     fn p_is_uniform_under_the_null() {
         let mut random = Rng::new(5, "test");
-        let mut p: Vec<f64> = (0..400).map(|study| randomization_p(&normals(&mut random, 40), study)).collect();
+        let mut p: Vec<f64> = (0..400).map(|study| flipped(normals(&mut random, 40), study)).collect();
         p.sort_by(f64::total_cmp);
         // Kolmogorov-Smirnov at the 1% level: 1.63 / sqrt(400).
         let distance =
@@ -275,10 +320,10 @@ mod tests {
     #[test]
     fn p_approaches_the_exact_test() {
         // Of the 2^4 signs of 1, 2, 3, 4 only all + and all - sum to 10 or more in size: 2 / 16.
-        let p = randomization_p(&[1.0, 2.0, 3.0, 4.0, 0.0], 1);
+        let p = flipped(vec![1.0, 2.0, 3.0, 4.0, 0.0], 1);
         assert!((p - 0.125).abs() < 0.015, "{p}");
         // 60 times 1 and 40 times -1: twice the binomial chance of 60 heads or more in 100 throws.
-        let p = randomization_p(&[vec![1.0; 60], vec![-1.0; 40]].concat(), 1);
+        let p = flipped([vec![1.0; 60], vec![-1.0; 40]].concat(), 1);
         assert!((p - 0.056_888).abs() < 0.01, "{p}");
     }
 
@@ -288,7 +333,7 @@ mod tests {
         let base = vec![normals(&mut random, 200)];
         let other: Vec<Vec<f64>> =
             (0..3).map(|_| base[0].iter().map(|v| v + 1.0 + random.normal()).collect()).collect();
-        let (up, down) = (paired_difference(&base, &other, 1), paired_difference(&other, &base, 1));
+        let (up, down) = (difference(&base, &other, 1), difference(&other, &base, 1));
         close(up.interval.mean, -down.interval.mean);
         assert!((0.7..1.3).contains(&up.interval.mean) && up.p < 0.001 && up.p == down.p, "{up:?}, {down:?}");
         assert_eq!(Verdict::new(&up.interval, up.p), Verdict::Better);
@@ -299,19 +344,43 @@ mod tests {
     }
 
     #[test]
+    fn many_at_once_are_as_one_by_one() {
+        let mut random = Rng::new(8, "test");
+        let base = vec![normals(&mut random, 70), normals(&mut random, 70)];
+        let others: Vec<Vec<Vec<f64>>> =
+            [2, 1, 2].map(|seeds| (0..seeds).map(|_| normals(&mut random, 70)).collect()).into();
+        let others: Vec<&[Vec<f64>]> = others.iter().map(Vec::as_slice).collect();
+        let short = [vec![0.25; 9]];
+        let groups = [others[0], &short, &[], others[1]];
+        for (group, together) in groups.iter().zip(bootstrap_seeds(&groups, 3)) {
+            let alone = seeds(group, 3);
+            assert_eq!(together.n, alone.n);
+            if alone.n > 0 {
+                close(together.low, alone.low);
+                close(together.high, alone.high);
+            }
+        }
+        for (other, together) in others.iter().zip(paired_differences(&base, &others, 3)) {
+            let alone = difference(&base, other, 3);
+            close(together.interval.low, alone.interval.low);
+            assert_eq!(together.p, alone.p);
+        }
+    }
+
+    #[test]
     fn degenerate_inputs() {
-        for nobody in [bootstrap_mean(&[], 1), bootstrap_seeds(&[], 1), bootstrap_seeds(&[vec![], vec![]], 1)] {
+        for nobody in [bootstrap_mean(&[], 1), seeds(&[], 1), seeds(&[vec![], vec![]], 1)] {
             assert!(nobody.n == 0 && nobody.mean.is_nan() && nobody.low.is_nan() && nobody.high.is_nan());
         }
         assert_eq!(bootstrap_mean(&[0.3], 1), Interval { mean: 0.3, low: 0.3, high: 0.3, n: 1 });
         for (base, other) in [(vec![], vec![]), (vec![], vec![vec![1.0]]), (vec![vec![0.0]], vec![vec![1.0]])] {
-            let difference = paired_difference(&base, &other, 1);
+            let difference = difference(&base, &other, 1);
             assert_eq!(difference.p, 1.0);
             assert_eq!(Verdict::new(&difference.interval, difference.p), Verdict::CannotConclude);
         }
         let (same, not_a_number) = (vec![vec![0.1, 0.7]], vec![vec![0.1, f64::NAN]]);
-        assert_eq!(paired_difference(&same, &same, 1).p, 1.0);
-        let difference = paired_difference(&same, &not_a_number, 1);
+        assert_eq!(difference(&same, &same, 1).p, 1.0);
+        let difference = difference(&same, &not_a_number, 1);
         assert!(difference.interval.mean.is_nan());
         assert_eq!(Verdict::new(&difference.interval, difference.p), Verdict::CannotConclude);
     }
@@ -319,13 +388,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "the same users")]
     fn other_users_are_refused() {
-        paired_difference(&[vec![1.0]], &[vec![1.0, 2.0]], 1);
+        difference(&[vec![1.0]], &[vec![1.0, 2.0]], 1);
     }
 
     #[test]
-    #[should_panic(expected = "every user")]
+    #[should_panic(expected = "every seed")]
     fn a_seed_without_a_user_is_refused() {
-        bootstrap_seeds(&[vec![], vec![1.0]], 1);
+        seeds(&[vec![], vec![1.0]], 1);
     }
 
     proptest! {

@@ -3,9 +3,9 @@
 
 use crate::report::{SEED, short};
 use framework::error::{Error, Result};
-use framework::run::per_user;
+use framework::run::UserScores;
 use framework::stage::differences;
-use framework::statistics::{Verdict, holm, paired_difference};
+use framework::statistics::{Verdict, holm, paired_differences};
 use framework::store::{Store, Tag, Tagged};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -130,20 +130,19 @@ fn judge(store: &Store, cells: &mut [Cell]) -> Result<()> {
         let Some(base) = of_name.next() else { continue };
         let Some(metric) = selected(&base.records[0]) else { continue };
         let values = |cell: &Cell| -> Result<Vec<Vec<f64>>> {
-            cell.records.iter().map(|record| per_user(store, record, &metric)).collect()
+            cell.records.iter().map(|record| UserScores::read(store, record)?.metric(&metric)).collect()
         };
         let reference = values(base)?;
-        let mut compared = Vec::new();
-        for cell in of_name {
-            let comparable = cell.records.iter().all(|record| record["fingerprint"] == base.records[0]["fingerprint"]);
-            let paired = cell.records.len() == reference.len() || cell.records.len() == 1 || reference.len() == 1;
-            if comparable && paired {
-                let difference = paired_difference(&reference, &values(cell)?, SEED);
-                compared.push((cell, difference));
-            }
-        }
-        let adjusted = holm(&compared.iter().map(|(_, difference)| difference.p).collect::<Vec<_>>());
-        for ((cell, difference), p) in compared.into_iter().zip(adjusted) {
+        let comparable = |cell: &&mut Cell| {
+            let alike = cell.records.iter().all(|record| record["fingerprint"] == base.records[0]["fingerprint"]);
+            alike && (cell.records.len() == reference.len() || cell.records.len() == 1 || reference.len() == 1)
+        };
+        let compared: Vec<&mut Cell> = of_name.filter(comparable).collect();
+        let others: Vec<Vec<Vec<f64>>> = compared.iter().map(|cell| values(cell)).collect::<Result<_>>()?;
+        let others: Vec<&[Vec<f64>]> = others.iter().map(Vec::as_slice).collect();
+        let differences = paired_differences(&reference, &others, SEED);
+        let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());
+        for ((cell, difference), p) in compared.into_iter().zip(differences).zip(adjusted) {
             cell.verdict = Some(Verdict::new(&difference.interval, p));
         }
     }

@@ -1,4 +1,5 @@
-//! What makes training fast on the CPU and the same everywhere; it knows tensors, and nothing of experiments.
+//! What makes training and statistics fast on the CPU and the same everywhere; it knows tensors, and nothing of
+//! experiments.
 
 pub use pulp;
 
@@ -6,4 +7,5 @@ pub mod allocator;
 pub mod fused;
 pub mod host;
 pub mod noise;
+pub mod resample;
 pub mod rng;

@@ -23,6 +23,12 @@ impl Rng {
         Self { state: mix(self.state ^ mix(n.wrapping_add(0x5851_F42D_4C95_7F2D))) }
     }
 
+    /// This generator after `n` more draws of 64 bits.
+    #[must_use]
+    pub fn ahead(&self, n: u64) -> Self {
+        Self { state: self.state.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) }
+    }
+
     /// The next 64 random bits.
     #[inline]
     pub fn bits(&mut self) -> u64 {

@@ -3,7 +3,7 @@
 use framework::ablation::Plan;
 use framework::context::Cost;
 use framework::error::Result;
-use framework::run::{keys, per_user};
+use framework::run::{UserScores, keys};
 use framework::stage::{Stage, differences};
 use framework::store::{StageRecord, Store};
 use serde_json::Value;
@@ -106,7 +106,7 @@ pub(crate) fn smallest_effect(plans: &[Plan], store: &Store, cache: &Path) -> Re
     let scores = |plan: &Plan| -> Result<Option<Vec<f64>>> {
         let Ok(keys) = keys(plan, cache) else { return Ok(None) };
         let record = store.run(&keys.run)?;
-        Ok(record.and_then(|record| per_user(store, &record, &metric).ok()))
+        Ok(record.and_then(|record| UserScores::read(store, &record).and_then(|scores| scores.metric(&metric)).ok()))
     };
     let Some(reference) = scores(base)? else { return Ok(None) };
     let mut widest: Option<(f64, &str)> = None;

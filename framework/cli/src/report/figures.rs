@@ -143,8 +143,8 @@ impl Report {
         for (case, what) in cases.iter().zip(["length of the history", "popularity of the target in training"]) {
             let strata = cut(case);
             let words: Vec<String> = strata.iter().map(|(from, to, _)| range(*from, *to)).collect();
-            let means = |row: &&Row| -> Vec<Interval> { strata.iter().map(|(_, _, users)| mean(row, users)).collect() };
-            let means: Vec<Vec<Interval>> = rows.iter().map(means).collect();
+            let users: Vec<&[usize]> = strata.iter().map(|(_, _, users)| users.as_slice()).collect();
+            let means = means(&rows, &users);
             let line = |n: usize, class| {
                 let points = means[n].iter().enumerate().map(|(x, interval)| (x as f64, *interval)).collect();
                 Line { title: rows[n].variant.clone(), class, points }
@@ -204,10 +204,15 @@ fn epochs(record: &Value, key: &str) -> Option<Line> {
     Some(Line { title: format!("seed {}", record["seed"]), class: "one", points })
 }
 
-/// The selected metric of some users, over a row's seeds.
-fn mean(row: &Row, users: &[usize]) -> Interval {
-    let of_seed = |values: &Vec<f64>| users.iter().map(|user| values[*user]).collect();
-    bootstrap_seeds(&row.values.iter().map(of_seed).collect::<Vec<Vec<f64>>>(), SEED)
+/// The selected metric of each stratum's users, by row.
+fn means(rows: &[&Row], strata: &[&[usize]]) -> Vec<Vec<Interval>> {
+    let of_users = |row: &Row, users: &[usize]| -> Vec<Vec<f64>> {
+        row.values.iter().map(|values| users.iter().map(|user| values[*user]).collect()).collect()
+    };
+    let groups = rows.iter().flat_map(|row| strata.iter().map(|users| of_users(row, users)));
+    let groups: Vec<Vec<Vec<f64>>> = groups.collect();
+    let groups: Vec<&[Vec<f64>]> = groups.iter().map(Vec::as_slice).collect();
+    bootstrap_seeds(&groups, SEED).chunks(strata.len().max(1)).map(<[_]>::to_vec).collect()
 }
 
 /// Cuts cases into strata of about the same size; equal values stay together. Smallest and largest value, and the cases.

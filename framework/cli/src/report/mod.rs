@@ -15,8 +15,8 @@ use cost::Cost;
 use framework::ablation::{Design, Plan};
 use framework::choice;
 use framework::error::{Error, Result};
-use framework::run::{keys, per_case, per_user};
-use framework::statistics::{Difference, Interval, Verdict, bootstrap_seeds, holm, paired_difference};
+use framework::run::{UserScores, keys};
+use framework::statistics::{Difference, Interval, Verdict, bootstrap_seeds, holm, paired_differences};
 use framework::store::Store;
 use framework::toml;
 use manifest::Manifest;
@@ -95,9 +95,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     };
     let metric = format!("{}{}", first.spec.evaluator.selects_by(), first.spec.protocol.metric_suffix());
     let mut rows = rows(plans, store, cache)?;
-    for row in &mut rows {
-        row.fill(store, &metric)?;
-    }
+    fill(&mut rows, store, &metric)?;
     compare(&mut rows);
     let fingerprint = rows.iter().flat_map(|row| &row.records).next().map(|record| record["fingerprint"].clone());
     let openings = fingerprint.as_ref().and_then(Value::as_str).map_or(Ok(0), |name| store.openings(name))?;
@@ -145,18 +143,34 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-impl Row {
-    /// Reads what the row's runs scored and cost.
-    fn fill(&mut self, store: &Store, metric: &str) -> Result<()> {
-        self.cells = cells(store, &self.records)?;
-        self.cost = Cost::of(&self.records);
-        self.values = values(store, &self.records, metric)?;
-        if let Some(record) = self.records.first() {
-            self.cases = per_case(store, record)?;
+/// Reads what the rows' runs scored and cost.
+fn fill(rows: &mut [Row], store: &Store, selected: &str) -> Result<()> {
+    let scores = |row: &Row| row.records.iter().map(|record| UserScores::read(store, record)).collect();
+    let scores: Vec<Vec<UserScores>> = rows.iter().map(scores).collect::<Result<_>>()?;
+    let values =
+        |scores: &[UserScores], metric: &str| scores.iter().map(|run| run.metric(metric)).collect::<Result<_>>();
+    let mut groups: Vec<Vec<Vec<f64>>> = Vec::new();
+    for (row, scores) in rows.iter_mut().zip(&scores) {
+        row.cost = Cost::of(&row.records);
+        row.cases = scores.first().and_then(UserScores::cases);
+        row.values = values(scores, selected)?;
+        for (name, summary) in
+            row.records.first().and_then(|record| record["metrics"].as_object()).into_iter().flatten()
+        {
+            let of_runs = row.records.iter().filter_map(|record| record["metrics"][name]["mean"].as_f64());
+            let mean = of_runs.sum::<f64>() / row.records.len() as f64;
+            row.cells.push((name.clone(), Interval { mean, low: f64::NAN, high: f64::NAN, n: 0 }));
+            groups.push(if summary.get("n").is_some() { values(scores, name)? } else { Vec::new() });
         }
-        Ok(())
     }
+    let groups: Vec<&[Vec<f64>]> = groups.iter().map(Vec::as_slice).collect();
+    let cells = rows.iter_mut().flat_map(|row| &mut row.cells);
+    let with_users = cells.zip(bootstrap_seeds(&groups, SEED)).filter(|(_, interval)| interval.n > 0);
+    with_users.for_each(|((_, cell), interval)| *cell = interval);
+    Ok(())
+}
 
+impl Row {
     /// The hash of all that makes its numbers comparable with another row's.
     fn fingerprint(&self) -> Option<&Value> {
         self.records.first().map(|record| &record["fingerprint"])
@@ -172,40 +186,19 @@ impl Row {
     }
 }
 
-/// Mean and interval of every metric over the users and seeds of some runs.
-fn cells(store: &Store, records: &[Value]) -> Result<Vec<(String, Interval)>> {
-    let Some(metrics) = records.first().and_then(|record| record["metrics"].as_object()) else {
-        return Ok(Vec::new());
-    };
-    let cell = |(name, summary): (&String, &Value)| {
-        if summary.get("n").is_some() {
-            return Ok((name.clone(), bootstrap_seeds(&values(store, records, name)?, SEED)));
-        }
-        let of_runs: Vec<f64> = records.iter().filter_map(|record| record["metrics"][name]["mean"].as_f64()).collect();
-        let mean = of_runs.iter().sum::<f64>() / of_runs.len() as f64;
-        Ok((name.clone(), Interval { mean, low: f64::NAN, high: f64::NAN, n: 0 }))
-    };
-    metrics.iter().map(cell).collect()
-}
-
-fn values(store: &Store, records: &[Value], metric: &str) -> Result<Vec<Vec<f64>>> {
-    records.iter().map(|record| per_user(store, record, metric)).collect()
-}
-
 /// Fills in each row's difference from the base, where both have runs under the same protocol.
 fn compare(rows: &mut [Row]) {
     let Some((base, others)) = rows.split_first_mut() else { return };
-    let mut compared = Vec::new();
-    for row in others {
+    let comparable = |row: &&mut Row| {
         // Seeds are paired; a row with runs missing is compared once they are there.
         let paired = row.missing == 0 && (base.missing == 0 || base.records.len() == 1);
-        if paired && base.fingerprint().is_some() && row.fingerprint() == base.fingerprint() {
-            let difference = paired_difference(&base.values, &row.values, SEED);
-            compared.push((row, difference));
-        }
-    }
-    let adjusted = holm(&compared.iter().map(|(_, difference)| difference.p).collect::<Vec<_>>());
-    for ((row, mut difference), p) in compared.into_iter().zip(adjusted) {
+        paired && base.fingerprint().is_some() && row.fingerprint() == base.fingerprint()
+    };
+    let compared: Vec<&mut Row> = others.iter_mut().filter(comparable).collect();
+    let values: Vec<&[Vec<f64>]> = compared.iter().map(|row| row.values.as_slice()).collect();
+    let differences = paired_differences(&base.values, &values, SEED);
+    let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());
+    for ((row, mut difference), p) in compared.into_iter().zip(differences).zip(adjusted) {
         difference.p = p;
         let verdict = Verdict::new(&difference.interval, p);
         row.difference = Some((difference, verdict));
