@@ -45,7 +45,9 @@ fn small_split(folder: &Path) -> Split {
 /// Smaller settings for plugins that train, so that a contract takes seconds.
 fn quick(plugin: &Plugin<dyn Recommender>) -> Pick<dyn Recommender> {
     let mut text = format!("use = \"{}\"\n", plugin.name);
-    for (key, value) in [("hidden_size", "16"), ("num_layers", "1"), ("max_seq_length", "10")] {
+    for (key, value) in
+        [("of", "{ use = \"markov\" }"), ("hidden_size", "16"), ("num_layers", "1"), ("max_seq_length", "10")]
+    {
         if plugin.fields.iter().any(|field| field.name == key) {
             text += &format!("{key} = {value}\n");
         }
@@ -71,6 +73,7 @@ fn with_required_keys<R: ?Sized + Role>(plugin: &Plugin<R>) -> Pick<R> {
                     field.name
                 )
             }
+            "recommender plugin" => format!("{} = {{ use = \"markov\" }}\n", field.name),
             "language_model plugin" => format!("{} = {{ use = \"tiny\" }}\n", field.name),
             kind => panic!("{}.{} must be given: a {kind}", plugin.name, field.name),
         };

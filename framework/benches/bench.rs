@@ -2,11 +2,12 @@
 
 mod language_model;
 mod store;
+mod studies;
 mod training;
 
 use framework::ablation::Plan;
 use framework::context::Context;
-use framework::error::{Error, Result};
+use framework::error::{Error, Explain, Result};
 use framework::load::{Source, load};
 use framework::progress::Progress;
 use framework::protocol::split;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 pub use language_model::language_model;
 pub use store::{list, report_of_many};
+pub use studies::studies;
 pub use training::training;
 
 /// Times what every command on `source` starts with: reading and checking the spec, then loading and splitting its data.
@@ -35,6 +37,11 @@ fn load_and_split(plan: &Plan, cache: &Path) -> Result<()> {
     let corpus = plan.spec.dataset.load(&cx)?;
     corpus.check()?;
     split(&corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by()).map(|_| ())
+}
+
+/// A folder that goes with the value.
+fn folder() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().explain("making a folder", "the system's temporary folder")
 }
 
 /// Prints the median and the range of `times` calls.

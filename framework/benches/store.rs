@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Fills a store that goes with `runs` records; times listing them, without an index and with one, and comparing two.
 pub fn list(runs: usize) -> Result<()> {
-    let folder = tempfile::tempdir().explain("making a folder", "the system's temporary folder")?;
+    let folder = super::folder()?;
     let store = Store::open(folder.path())?;
     let mut ids = Vec::new();
     for n in 0..runs {
@@ -39,7 +39,7 @@ pub fn list(runs: usize) -> Result<()> {
 
 /// Times the report of a grid of `runs` runs with `users` users each, whose scores are random; on top of `base`.
 pub fn report_of_many(base: &'static str, runs: usize, users: usize) -> Result<()> {
-    let folder = tempfile::tempdir().explain("making a folder", "the system's temporary folder")?;
+    let folder = super::folder()?;
     let path = folder.path().join("many.toml");
     let values: Vec<String> = (1..runs).map(|n| format!("{:.6}", n as f64 / (runs + 1) as f64)).collect();
     let text = format!(

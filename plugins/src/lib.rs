@@ -36,6 +36,7 @@ mod recommender {
     mod llm;
     mod markov;
     mod oracle;
+    mod placebo;
     mod popularity;
     mod random;
     mod recent_popularity;

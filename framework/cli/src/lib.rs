@@ -12,6 +12,7 @@ pub mod hub;
 pub mod report;
 pub mod reproduce;
 pub mod tagged;
+pub mod trackers;
 
 use clap::{Args, Parser, Subcommand};
 use framework::error::{Error, Explain, Result};
@@ -159,12 +160,15 @@ enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
-    /// Packs a tag with its runs, stages and objects into one file.
+    /// Packs a tag with its runs, stages and objects into one file; or writes its runs for another program.
     Export {
         /// The tag.
         tag: String,
-        /// The archive that is made, a zip.
+        /// The archive that is made, a zip; for another program, a folder.
         file: PathBuf,
+        /// Instead: settings, metrics and training curves as this program keeps them.
+        #[arg(long = "as", conflicts_with = "lean")]
+        tracker: Option<trackers::Tracker>,
         /// Leaves out data, checkpoints and logs: enough for reports, and to make the runs again.
         #[arg(long)]
         lean: bool,
@@ -233,6 +237,9 @@ enum Command {
         /// With `--runs`: reports on so many runs of so many users each.
         #[arg(long, requires = "runs")]
         users: Option<usize>,
+        /// Instead: runs the spec on so many worlds, the dataset's seeds from 1, and counts the report's verdicts.
+        #[arg(long)]
+        studies: Option<u64>,
         /// Instead: a training step of the spec's recommender with each of these losses, on generated data.
         #[arg(long)]
         loss: Vec<String>,
@@ -315,7 +322,8 @@ impl Cli {
             Command::Show { run, json } => self.show(run, *json)?,
             Command::Diff { a, b } => self.diff(a, b)?,
             Command::Tag { name, references, set } => self.tag(name, references, set, built_in)?,
-            Command::Export { tag, file, lean } => self.export(tag, file, *lean)?,
+            Command::Export { tag, file, tracker: Some(tracker), .. } => self.export_as(*tracker, tag, file)?,
+            Command::Export { tag, file, lean, .. } => self.export(tag, file, *lean)?,
             Command::Import { file } => self.import(file)?,
             Command::Reproduce { reference, set } => return self.reproduce(reference, set, built_in),
             Command::Verify => return self.verify(),
@@ -328,6 +336,9 @@ impl Cli {
                 bench::report_of_many(built_in.base, *runs, *users)?;
             }
             Command::Bench { runs: Some(runs), .. } => bench::list(*runs)?,
+            Command::Bench { spec, studies: Some(studies), .. } => {
+                bench::studies(&spec.source(built_in), *studies, &self.cache()?)?;
+            }
             Command::Bench { spec, work, peer, .. } if !work.is_empty() => {
                 bench::language_model(&spec.load(built_in)?.plans[0], work, &words(peer), &self.cache()?)?;
             }

@@ -90,7 +90,8 @@ fn title(run: &Tagged) -> String {
     format!("{}: {} seed {}", run.name, run.variant, run.seed.unwrap_or_default())
 }
 
-fn record(store: &Store, run: &Tagged) -> Result<Value> {
+/// The record of a tagged run; an error where it is gone.
+pub(crate) fn record(store: &Store, run: &Tagged) -> Result<Value> {
     store.run(&run.run)?.ok_or_else(|| {
         let what = format!("the tagged run {} is not in the store", run.run);
         Error::new(what).at(store.root().display()).fix("`ablate verify` says what is missing")

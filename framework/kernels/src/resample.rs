@@ -8,14 +8,15 @@ use crate::vectorized;
 use rayon::prelude::*;
 
 /// Columns and draws of a tile, whose sums stay in registers.
-const TILE: usize = 8;
+const COLUMNS: usize = 16;
+const DRAWS: usize = 8;
 /// Weightings that one thread makes and multiplies at once.
-const BLOCK: usize = 16 * TILE;
+const BLOCK: usize = 16 * DRAWS;
 /// Cases after which the sums are put aside, so that what is multiplied stays in the nearest cache.
 const CASES: usize = 512;
 
-/// A row of a tile.
-type Row = [f64; TILE];
+/// The sums of a tile.
+type Tile = [[f64; COLUMNS]; DRAWS];
 
 /// `sums[column][draw]`: the sum of a column's values, each times its case's weight in that draw, in the order of the
 /// cases on every machine.
@@ -32,13 +33,13 @@ pub fn weighted_sums(
     weigh: impl Fn(usize, &mut [f64]) + Sync,
 ) -> Vec<Vec<f64>> {
     assert!(columns.iter().all(|column| column.len() == cases), "every column needs a value of every case");
-    let panels: Vec<Vec<Row>> = columns.par_chunks(TILE).map(|columns| panel(columns, cases)).collect();
-    let blocks: Vec<Vec<Row>> = (0..draws.div_ceil(BLOCK))
+    let panels: Vec<Vec<[f64; COLUMNS]>> = columns.par_chunks(COLUMNS).map(|columns| panel(columns, cases)).collect();
+    let blocks: Vec<Vec<Tile>> = (0..draws.div_ceil(BLOCK))
         .into_par_iter()
         .map(|block| {
             let drawn = |group: usize| {
-                let first = block * BLOCK + group * TILE;
-                let weights = (first..first + TILE).map(|draw| {
+                let first = block * BLOCK + group * DRAWS;
+                let weights = (first..first + DRAWS).map(|draw| {
                     let mut weights = vec![0.0; cases];
                     weigh(draw, &mut weights);
                     weights
@@ -46,14 +47,14 @@ pub fn weighted_sums(
                 let weights: Vec<Vec<f64>> = weights.collect();
                 panel(&weights.iter().map(Vec::as_slice).collect::<Vec<_>>(), cases)
             };
-            let weights: Vec<Vec<Row>> = (0..BLOCK / TILE).map(drawn).collect();
+            let weights: Vec<Vec<[f64; DRAWS]>> = (0..BLOCK / DRAWS).map(drawn).collect();
             panels.iter().flat_map(|values| product(&weights, values)).collect()
         })
         .collect();
     let sums = |column: usize| {
-        let of_block = |block: &Vec<Row>| {
-            let rows = &block[column / TILE * BLOCK..][..BLOCK];
-            rows.iter().map(|row| row[column % TILE]).collect::<Vec<f64>>()
+        let of_block = |block: &Vec<Tile>| {
+            let tiles = &block[column / COLUMNS * (BLOCK / DRAWS)..][..BLOCK / DRAWS];
+            tiles.iter().flatten().map(|row| row[column % COLUMNS]).collect::<Vec<f64>>()
         };
         let mut sums: Vec<f64> = blocks.iter().flat_map(of_block).collect();
         sums.truncate(draws);
@@ -62,29 +63,29 @@ pub fn weighted_sums(
     (0..columns.len()).into_par_iter().map(sums).collect()
 }
 
-/// Up to a tile of columns, case by case.
-fn panel(columns: &[&[f64]], cases: usize) -> Vec<Row> {
-    let mut rows = vec![[0.0; TILE]; cases];
+/// Up to `N` columns, case by case.
+fn panel<const N: usize>(columns: &[&[f64]], cases: usize) -> Vec<[f64; N]> {
+    let mut rows = vec![[0.0; N]; cases];
     for (n, column) in columns.iter().enumerate() {
         rows.iter_mut().zip(*column).for_each(|(row, value)| row[n] = *value);
     }
     rows
 }
 
-/// The sums of one panel of columns for a block of draws, a row for each draw.
-fn product(weights: &[Vec<Row>], values: &[Row]) -> Vec<Row> {
-    let mut sums = vec![[[0.0; TILE]; TILE]; weights.len()];
+/// The sums of one panel of columns for a block of draws.
+fn product(weights: &[Vec<[f64; DRAWS]>], values: &[[f64; COLUMNS]]) -> Vec<Tile> {
+    let mut sums = vec![[[0.0; COLUMNS]; DRAWS]; weights.len()];
     for (chunk, values) in values.chunks(CASES).enumerate() {
         for (weights, sums) in weights.iter().zip(&mut sums) {
             add(&weights[chunk * CASES..][..values.len()], values, sums);
         }
     }
-    sums.into_iter().flatten().collect()
+    sums
 }
 
 vectorized! {
     /// Adds to `sums[draw][column]`. Each draw's sums have a name of their own, or they would not stay in registers.
-    fn add<'a>[_simd](weights: &'a [Row], values: &'a [Row], sums: &'a mut [Row; TILE]) -> () {
+    fn add<'a>[_simd](weights: &'a [[f64; DRAWS]], values: &'a [[f64; COLUMNS]], sums: &'a mut Tile) -> () {
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *sums;
         for (weights, values) in weights.iter().zip(values) {
             add_times(&mut a, weights[0], values);
@@ -101,8 +102,8 @@ vectorized! {
 }
 
 #[inline(always)]
-fn add_times(sums: &mut Row, weight: f64, values: &Row) {
-    for n in 0..TILE {
+fn add_times(sums: &mut [f64; COLUMNS], weight: f64, values: &[f64; COLUMNS]) {
+    for n in 0..COLUMNS {
         sums[n] = weight.mul_add(values[n], sums[n]);
     }
 }

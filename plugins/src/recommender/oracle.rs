@@ -8,25 +8,42 @@ use framework::protocol::Train;
 use framework::roles::{Query, Recommender, Scorer};
 use framework::truth::Truth;
 use std::path::Path;
-use std::sync::Arc;
 
 plugin! {
     /// Ranks by the rule that generated the data: no recommender can be better but by luck.
     ///
     /// It is Bayes-optimal given the whole history. A protocol that hides interactions (a small `max_history`, a k-core
     /// that removes items) hides them from the oracle too.
-    struct Oracle: Recommender = "oracle" {}
+    ///
+    /// Told to believe in other strengths than the true ones, it shows what knowing an effect is worth: at 0 it is blind
+    /// to it.
+    struct Oracle: Recommender = "oracle" {
+        /// The strength of categories that it believes in, if not the true one.
+        category_strength: Option<f64> = None,
+        /// The strength of styles that it believes in, if not the true one.
+        style_strength: Option<f64> = None,
+        /// The strength of groups that it believes in, if not the true one.
+        group_strength: Option<f64> = None,
+    }
 }
 
-struct Rule(Arc<Truth>);
+struct Rule(Truth);
 
 impl Recommender for Oracle {
     fn fit(&self, train: &Train, _cx: &Context) -> Result<Box<dyn Scorer>> {
-        let truth = train.truth.clone();
         let fix = "a generated dataset such as `world`";
-        truth
-            .map(|truth| Box::new(Rule(truth)) as _)
-            .ok_or_else(|| Error::new("the dataset has no known truth").fix(fix))
+        let truth = train.truth.as_ref().ok_or_else(|| Error::new("the dataset has no known truth").fix(fix))?;
+        let mut believed = Truth::clone(truth);
+        for factor in &mut believed.factors {
+            let strength = match factor.name.as_str() {
+                "category" => self.category_strength,
+                "style" => self.style_strength,
+                "group" => self.group_strength,
+                _ => None,
+            };
+            factor.strength = strength.unwrap_or(factor.strength);
+        }
+        Ok(Box::new(Rule(believed)))
     }
 
     fn load(&self, _folder: &Path, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {

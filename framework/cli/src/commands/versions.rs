@@ -2,6 +2,7 @@
 
 use crate::bundle;
 use crate::reproduce::{Cell, Reproduction};
+use crate::trackers::Tracker;
 use crate::{BuiltIn, Cli, Outcome, SpecArgument, tagged};
 use framework::error::{Error, Result};
 use framework::load::Rejected;
@@ -66,6 +67,15 @@ impl Cli {
         let (files, bytes) = bundle::export(&store, &tag, lean, file)?;
         println!("{}: {files} files, {}", file.display(), HumanBytes(bytes));
         println!("{}", line(&tag));
+        Ok(())
+    }
+
+    pub(crate) fn export_as(&self, tracker: Tracker, name: &str, folder: &Path) -> Result<()> {
+        let store = self.store()?;
+        let runs = known_tag(&store, name)?.runs;
+        let records = runs.iter().map(|run| tagged::record(&store, run)).collect::<Result<Vec<_>>>()?;
+        tracker.write(&records, folder)?;
+        println!("{}: {} runs", folder.display(), records.len());
         Ok(())
     }
 

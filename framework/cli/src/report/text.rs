@@ -58,7 +58,7 @@ impl Report {
         text
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let named = |all: &[(String, Interval)]| -> Value {
             all.iter().map(|(name, cell)| (name.clone(), interval(cell))).collect()
         };
