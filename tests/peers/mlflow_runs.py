@@ -1,8 +1,8 @@
 """MLflow beside `ablate bench SPEC --runs N`: fills a store that goes with N runs, then times listing and comparing.
 
-    python3 tests/peers/mlflow_runs.py N [sqlite]        (mlflow)
+    python3 tests/peers/mlflow_runs.py N        (mlflow)
 
-A run has a name, 14 parameters and 2 metrics, as in our benchmark; files by default. Prints medians of 5 in seconds.
+A run has a name, 14 parameters and 2 metrics, as in our benchmark; the store is files. Prints medians of 5 in seconds.
 """
 
 import os
@@ -18,8 +18,7 @@ from mlflow.tracking import MlflowClient
 
 runs = int(sys.argv[1])
 folder = Path(tempfile.mkdtemp())
-uri = f"sqlite:///{folder}/mlflow.db" if "sqlite" in sys.argv else folder.as_uri()
-client = MlflowClient(tracking_uri=uri)
+client = MlflowClient(tracking_uri=folder.as_uri())
 experiment = client.create_experiment("bench")
 ids = []
 started = time.time()

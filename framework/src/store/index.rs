@@ -6,6 +6,7 @@
 use super::files::{failing, make_parent};
 use super::{Store, hash_bytes};
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -59,9 +60,12 @@ impl Store {
         let mut known = load(&index);
         let mut changed = false;
         let mut lines = Vec::with_capacity(known.len());
-        for id in self.names(Path::new("runs"))? {
+        let stamped = |id: String| {
             let path = self.entry("runs", &id)?;
-            let Some(stamp) = stamp(&path)? else { continue };
+            Ok(stamp(&path)?.map(|stamp| (id, path, stamp)))
+        };
+        let found: Vec<Option<_>> = self.names(Path::new("runs"))?.into_par_iter().map(stamped).collect::<Result<_>>()?;
+        for (id, path, stamp) in found.into_iter().flatten() {
             if let Some(line) = known.remove(&id).filter(|line| line.stamp == stamp) {
                 lines.push(line);
             } else if let Some(manifest) = self.run(&id)? {
@@ -145,7 +149,7 @@ fn load(index: &Path) -> HashMap<String, Line> {
     if header(body).trim_end() != first {
         return HashMap::new();
     }
-    let lines = body.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    let lines = body.par_lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines.map(|line| (line.summary.run.clone(), line)).collect()
 }
 
