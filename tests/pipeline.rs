@@ -56,6 +56,8 @@ fn the_record_of_the_quickstart() {
     let mut settings = redacted();
     // Trained numbers differ in their last digits between kinds of CPU; those below do not.
     settings.add_filter(r"[+-]?\d\.\d{4}", "#.####");
+    settings.add_filter(r", d [+-]\d\.\d{2} *\|", ", d #.## |");
+    settings.add_filter(r"widest spread of users, [^)]*", "widest spread of users, [variant]");
     settings.add_filter(r"(better|worse|cannot conclude) +\|", "[verdict] |");
     settings.bind(|| insta::assert_snapshot!("quickstart__report", ran.out));
     let list: Value =

@@ -54,6 +54,8 @@ fn components_grids_and_costs() {
 
     let mut settings = redacted();
     settings.add_filter(r"[+-]?\d\.\d{4}", "#.####");
+    settings.add_filter(r", d [+-]\d\.\d{2} *\|", ", d #.## |");
+    settings.add_filter(r"widest spread of users, [^)]*", "widest spread of users, [variant]");
     settings.add_filter(r"(better|worse|cannot conclude) +\|", "[verdict] |");
     settings.bind(|| insta::assert_snapshot!("designed__report", write(&plans, Format::Markdown)));
 

@@ -8,6 +8,7 @@ pub mod ablation;
 pub mod adam;
 pub mod archive;
 pub mod checkpoint;
+pub mod comparison;
 pub mod context;
 pub mod corpus;
 pub mod device;

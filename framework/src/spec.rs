@@ -1,6 +1,7 @@
 //! What a TOML file may say. With every default written out a spec is the plan of its runs.
 
 use crate::ablation::Ablation;
+use crate::comparison::Comparison;
 use crate::device::DeviceName;
 use crate::plugin::{Pick, Setting, defaults};
 use crate::problem::Reader;
@@ -30,6 +31,8 @@ settings! {
         pub device: DeviceName = DeviceName("flex".into()),
         /// The row that variants are compared with; the recommender's name when empty.
         pub base: String = String::new(),
+        /// How rows are compared with the base.
+        pub comparison: Comparison = defaults(),
         /// Variants, each a set of changes to this spec.
         pub ablation: Vec<Ablation> = Vec::new(),
     }

@@ -11,6 +11,8 @@
 use crate::resample::weighted_sums;
 use crate::rng::Rng;
 use rayon::prelude::*;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::function::erf::erfc;
 use std::collections::BTreeMap;
 
 const RESAMPLES: usize = 2_000;
@@ -30,43 +32,40 @@ pub struct Interval {
     pub n: usize,
 }
 
-/// How much higher the other scores than the base.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Difference {
-    /// Other minus base; positive where other is higher.
-    pub interval: Interval,
-    /// The two-sided p-value before any adjustment; 1 where there are no users.
-    pub p: f64,
-}
-
 /// What a comparison allows to say about the other against the base, for a metric where higher is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
     /// The other is better.
     Better,
     /// The other is worse.
     Worse,
+    /// The difference is smaller than this margin, in the metric's unit, whichever way it points.
+    Equivalent(f64),
     /// The data do not tell; this is not evidence that both are equal.
     CannotConclude,
 }
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::CannotConclude => "cannot conclude",
-        })
+        match self {
+            Self::Better => f.write_str("better"),
+            Self::Worse => f.write_str("worse"),
+            Self::Equivalent(margin) => write!(f, "equivalent within ±{margin}"),
+            Self::CannotConclude => f.write_str("cannot conclude"),
+        }
     }
 }
 
 impl Verdict {
-    /// Needs both: an adjusted p below .05, which is about users with the trained models as they are, and an interval
-    /// without 0, which is about other seeds too.
-    pub fn new(interval: &Interval, adjusted_p: f64) -> Self {
+    /// To be told apart needs both: an adjusted p below .05, which is about users with the trained models as they are,
+    /// and an interval without 0, which is about other seeds too. What is not told apart is equivalent if its 95%
+    /// interval lies within plus and minus `margin`: two one-sided tests at 2.5% (Schuirmann, Journal of
+    /// Pharmacokinetics and Biopharmaceutics 15, 1987, has 5%). A margin of 0 makes nothing equivalent.
+    pub fn new(interval: &Interval, adjusted_p: f64, margin: f64) -> Self {
         match adjusted_p < SIGNIFICANCE {
             true if interval.low > 0.0 => Self::Better,
             true if interval.high < 0.0 => Self::Worse,
+            _ if -margin < interval.low && interval.high < margin => Self::Equivalent(margin),
             _ => Self::CannotConclude,
         }
     }
@@ -90,26 +89,11 @@ pub fn bootstrap_seeds(groups: &[&[Vec<f64>]], seed: u64) -> Vec<Interval> {
     bootstrap(groups, seed)
 }
 
-/// Compares the `[seed][user]` values of each of `others` with those of the base, of the same users in the same order.
-/// A side with one seed, such as a scorer that is not trained, is compared with every seed of the other.
-///
-/// The interval is [`bootstrap_seeds`] of the differences. The p-value is from a paired randomization test: under the
-/// null hypothesis a user's difference, averaged over seeds, is as likely to have the other sign, so p = (1 + flips at
-/// least as extreme) / (1 + 10,000 flips) (Smucker, Allan & Carterette, A comparison of statistical significance tests
-/// for information retrieval evaluation, CIKM 2007).
+/// Other minus base, by seed and user. A side with one seed is paired with every seed of the other.
 ///
 /// # Panics
 /// Where the sides have different numbers of users, or of seeds and neither has one.
-pub fn paired_differences(base: &[Vec<f64>], others: &[&[Vec<f64>]], seed: u64) -> Vec<Difference> {
-    let differences: Vec<Vec<Vec<f64>>> = others.iter().map(|other| paired(base, other)).collect();
-    let groups: Vec<&[Vec<f64>]> = differences.iter().map(Vec::as_slice).collect();
-    let means: Vec<Vec<f64>> = differences.iter().map(|seeds| user_means(seeds)).collect();
-    let compared = bootstrap(&groups, seed).into_iter().zip(randomization_p(&means, seed));
-    compared.map(|(interval, p)| Difference { interval, p }).collect()
-}
-
-/// Other minus base, by seed and user.
-fn paired(base: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
+pub fn paired(base: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let seeds = if base.is_empty() || other.is_empty() { 0 } else { base.len().max(other.len()) };
     let side = |values: &[Vec<f64>], index: usize| if values.len() == 1 { 0 } else { index };
     let difference = |index: usize| {
@@ -118,6 +102,64 @@ fn paired(base: &[Vec<f64>], other: &[Vec<f64>]) -> Vec<Vec<f64>> {
         other.iter().zip(base).map(|(other, base)| other - base).collect()
     };
     (0..seeds).map(difference).collect()
+}
+
+/// Cohen's d of paired differences: their mean in units of their standard deviation; NaN for fewer than two, and where
+/// all are equal but not 0.
+pub fn effect_size(differences: &[f64]) -> f64 {
+    let (mean, deviation) = spread(differences);
+    if mean == 0.0 && deviation == 0.0 {
+        0.0
+    } else if deviation > 0.0 {
+        mean / deviation
+    } else {
+        f64::NAN
+    }
+}
+
+/// The smallest mean difference that four of five studies (power .8) with as many users of this spread show at the 5%
+/// level, two-sided, before correction (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988). NaN for
+/// fewer than two users.
+pub fn smallest_effect(differences: &[f64]) -> f64 {
+    // Quantiles of the normal distribution: 1.96 for the level, .84 for the power.
+    (1.959_964 + 0.841_621) * spread(differences).1 / (differences.len() as f64).sqrt()
+}
+
+/// The mean and the sample's standard deviation, which is NaN for fewer than two values.
+fn spread(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, if n < 2.0 { f64::NAN } else { (squares / (n - 1.0)).sqrt() })
+}
+
+/// The two-sided p-value of Student's paired t-test (Biometrika 6(1), 1908); 1 where there is nothing to test.
+pub fn t_p(differences: &[f64]) -> f64 {
+    let (mean, deviation) = spread(differences);
+    let t = mean / (deviation / (differences.len() as f64).sqrt());
+    match StudentsT::new(0.0, 1.0, differences.len().saturating_sub(1) as f64) {
+        Ok(student) if !t.is_nan() => 2.0 * student.sf(t.abs()),
+        _ => 1.0,
+    }
+}
+
+/// The two-sided p-value of Wilcoxon's signed-rank test (Biometrics Bulletin 1(6), 1945) by the normal approximation:
+/// zeros are left out, ties share their mean rank, no correction for continuity. 1 where there is nothing to test.
+pub fn wilcoxon_p(differences: &[f64]) -> f64 {
+    let mut terms: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+    terms.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let n = terms.len() as f64;
+    let (mut positive, mut ties, mut first) = (0.0, 0.0, 0);
+    for equal in terms.chunk_by(|a, b| a.abs() == b.abs()) {
+        let count = equal.len() as f64;
+        let rank = first as f64 + (count + 1.0) / 2.0;
+        positive += rank * equal.iter().filter(|term| **term > 0.0).count() as f64;
+        ties += count.powi(3) - count;
+        first += equal.len();
+    }
+    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0;
+    let z = (positive - n * (n + 1.0) / 4.0) / variance.sqrt();
+    if z.is_nan() || terms.iter().any(|term| term.is_nan()) { 1.0 } else { erfc(z.abs() / std::f64::consts::SQRT_2) }
 }
 
 /// Holm's step-down adjustment, in the order given: calling those below .05 significant keeps the chance of any false
@@ -129,6 +171,19 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     for (smaller, &index) in order.iter().enumerate() {
         largest = largest.max(((p.len() - smaller) as f64 * p[index]).min(1.0));
         adjusted[index] = largest;
+    }
+    adjusted
+}
+
+/// Benjamini and Hochberg's step-up adjustment, in the order given: of those below .05 that are called different, at
+/// most 5% are not, on average (Journal of the Royal Statistical Society B 57(1), 1995).
+pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[b].total_cmp(&p[a]));
+    let (mut adjusted, mut smallest) = (vec![0.0; p.len()], 1.0_f64);
+    for (larger, &index) in order.iter().enumerate() {
+        smallest = smallest.min(p[index] * p.len() as f64 / (p.len() - larger) as f64);
+        adjusted[index] = smallest;
     }
     adjusted
 }
@@ -184,7 +239,7 @@ fn by_users(counts: impl Iterator<Item = usize>) -> BTreeMap<usize, Vec<usize>> 
 }
 
 /// Every user's mean over the seeds.
-fn user_means<V: AsRef<[f64]>>(values: &[V]) -> Vec<f64> {
+pub fn user_means<V: AsRef<[f64]>>(values: &[V]) -> Vec<f64> {
     let mut means = vec![0.0; values.first().map_or(0, |users| users.as_ref().len())];
     for users in values.iter().map(AsRef::as_ref) {
         means.iter_mut().zip(users).for_each(|(mean, value)| *mean += value);
@@ -193,8 +248,11 @@ fn user_means<V: AsRef<[f64]>>(values: &[V]) -> Vec<f64> {
     means
 }
 
-/// The p-value of each list of differences; the lists of the same users are flipped together.
-fn randomization_p(differences: &[Vec<f64>], seed: u64) -> Vec<f64> {
+/// The two-sided p-value of each list of users' differences from a paired randomization test: under the null hypothesis
+/// a difference is as likely to have the other sign, so p = (1 + flips at least as extreme) / (1 + 10,000 flips)
+/// (Smucker, Allan & Carterette, A comparison of statistical significance tests for information retrieval evaluation,
+/// CIKM 2007). 1 where there are no users. Lists of as many users are flipped together.
+pub fn randomization_p(differences: &[Vec<f64>], seed: u64) -> Vec<f64> {
     let mut p = vec![1.0; differences.len()];
     for (users, members) in by_users(differences.iter().map(Vec::len)) {
         let columns: Vec<&[f64]> = members.iter().map(|n| differences[*n].as_slice()).collect();
@@ -222,6 +280,7 @@ fn randomization_p(differences: &[Vec<f64>], seed: u64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::{Comparison, Difference};
     use crate::rng::Rng; // by name, for proptest's prelude has another
     use proptest::prelude::*;
 
@@ -234,7 +293,7 @@ mod tests {
     }
 
     fn difference(base: &[Vec<f64>], other: &[Vec<f64>], seed: u64) -> Difference {
-        paired_differences(base, &[other], seed)[0]
+        crate::plugin::defaults::<Comparison>().compare(base, &[other], seed)[0]
     }
 
     fn flipped(differences: Vec<f64>, seed: u64) -> f64 {
@@ -336,11 +395,11 @@ mod tests {
         let (up, down) = (difference(&base, &other, 1), difference(&other, &base, 1));
         close(up.interval.mean, -down.interval.mean);
         assert!((0.7..1.3).contains(&up.interval.mean) && up.p < 0.001 && up.p == down.p, "{up:?}, {down:?}");
-        assert_eq!(Verdict::new(&up.interval, up.p), Verdict::Better);
-        assert_eq!(Verdict::new(&down.interval, down.p), Verdict::Worse);
-        assert_eq!(Verdict::new(&up.interval, 0.05), Verdict::CannotConclude);
+        assert_eq!(up.verdict, Verdict::Better);
+        assert_eq!(down.verdict, Verdict::Worse);
+        assert_eq!(Verdict::new(&up.interval, 0.05, 0.0), Verdict::CannotConclude);
         let wide = Interval { low: -0.1, ..up.interval };
-        assert_eq!(Verdict::new(&wide, 0.001), Verdict::CannotConclude);
+        assert_eq!(Verdict::new(&wide, 0.001, 0.0), Verdict::CannotConclude);
     }
 
     #[test]
@@ -360,10 +419,49 @@ mod tests {
                 close(together.high, alone.high);
             }
         }
-        for (other, together) in others.iter().zip(paired_differences(&base, &others, 3)) {
-            let alone = difference(&base, other, 3);
-            close(together.interval.low, alone.interval.low);
-            assert_eq!(together.p, alone.p);
+        let flipped_alone: Vec<f64> = others.iter().map(|other| difference(&base, other, 3).p).collect();
+        let differences: Vec<Vec<f64>> = others.iter().map(|other| user_means(&paired(&base, other))).collect();
+        assert_eq!(randomization_p(&differences, 3), flipped_alone);
+    }
+
+    #[test]
+    fn equivalence_needs_a_margin_and_an_interval_within_it() {
+        let interval = Interval { mean: 0.0, low: -0.002, high: 0.003, n: 9 };
+        assert_eq!(Verdict::new(&interval, 0.7, 0.0), Verdict::CannotConclude);
+        assert_eq!(Verdict::new(&interval, 0.7, 0.003), Verdict::CannotConclude);
+        let verdict = Verdict::new(&interval, 0.7, 0.005);
+        assert_eq!(verdict, Verdict::Equivalent(0.005));
+        assert_eq!(verdict.to_string(), "equivalent within ±0.005");
+        assert_eq!(Verdict::new(&Interval { low: 0.001, ..interval }, 0.01, 0.005), Verdict::Better);
+    }
+
+    /// What scipy and statsmodels say: `python3 tests/peers/significance.py`.
+    #[test]
+    fn tests_and_corrections_are_those_of_scipy_and_statsmodels() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/statistics.json")).expect("JSON");
+        let numbers = |value: &serde_json::Value| -> Vec<f64> {
+            value.as_array().expect("numbers").iter().map(|x| x.as_f64().expect("a number")).collect()
+        };
+        let same = |what: &str, found: f64, expected: f64| {
+            assert!((found - expected).abs() <= 1e-9 * expected.max(1e-3), "{what}: {found}, not {expected}");
+        };
+        for case in vectors["samples"].as_array().expect("cases") {
+            let differences = numbers(&case["differences"]);
+            same("t", t_p(&differences), case["t"].as_f64().expect("a number"));
+            same("Wilcoxon", wilcoxon_p(&differences), case["wilcoxon"].as_f64().expect("a number"));
+            let effect = effect_size(&differences);
+            assert!((effect - case["effect"].as_f64().expect("a number")).abs() < 1e-12);
+            // 9,999 random flips, as many as scipy's: the two differ by chance.
+            let expected = case["randomization"].as_f64().expect("a number");
+            let found = flipped(differences, 1);
+            assert!((found - expected).abs() < 0.02, "randomization: {found}, not {expected}");
+        }
+        for case in vectors["families"].as_array().expect("cases") {
+            let p = numbers(&case["p"]);
+            for (adjusted, key) in [(holm(&p), "holm"), (benjamini_hochberg(&p), "benjamini_hochberg")] {
+                adjusted.iter().zip(numbers(&case[key])).for_each(|(found, expected)| same(key, *found, expected));
+            }
         }
     }
 
@@ -376,13 +474,18 @@ mod tests {
         for (base, other) in [(vec![], vec![]), (vec![], vec![vec![1.0]]), (vec![vec![0.0]], vec![vec![1.0]])] {
             let difference = difference(&base, &other, 1);
             assert_eq!(difference.p, 1.0);
-            assert_eq!(Verdict::new(&difference.interval, difference.p), Verdict::CannotConclude);
+            assert_eq!(difference.verdict, Verdict::CannotConclude);
         }
+        for nothing in [&[][..], &[0.0, 0.0], &[f64::NAN, 1.0]] {
+            assert_eq!((t_p(nothing), wilcoxon_p(nothing)), (1.0, 1.0), "{nothing:?}");
+        }
+        assert_eq!((t_p(&[0.5, 0.5]), effect_size(&[0.0, 0.0])), (0.0, 0.0));
+        assert!(effect_size(&[0.5, 0.5]).is_nan() && effect_size(&[0.5]).is_nan());
         let (same, not_a_number) = (vec![vec![0.1, 0.7]], vec![vec![0.1, f64::NAN]]);
         assert_eq!(difference(&same, &same, 1).p, 1.0);
         let difference = difference(&same, &not_a_number, 1);
         assert!(difference.interval.mean.is_nan());
-        assert_eq!(Verdict::new(&difference.interval, difference.p), Verdict::CannotConclude);
+        assert_eq!(difference.verdict, Verdict::CannotConclude);
     }
 
     #[test]

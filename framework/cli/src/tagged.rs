@@ -2,11 +2,15 @@
 //! The statistics are those of a report; the first variant of an experiment is what the others are compared with.
 
 use crate::report::{SEED, short};
+use framework::comparison::Comparison;
 use framework::error::{Error, Result};
+use framework::plugin::{Setting, defaults};
+use framework::problem::Reader;
 use framework::run::UserScores;
 use framework::stage::differences;
-use framework::statistics::{Verdict, holm, paired_differences};
+use framework::statistics::Verdict;
 use framework::store::{Store, Tag, Tagged};
+use framework::toml;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -141,13 +145,16 @@ fn judge(store: &Store, cells: &mut [Cell]) -> Result<()> {
         let compared: Vec<&mut Cell> = of_name.filter(comparable).collect();
         let others: Vec<Vec<Vec<f64>>> = compared.iter().map(|cell| values(cell)).collect::<Result<_>>()?;
         let others: Vec<&[Vec<f64>]> = others.iter().map(Vec::as_slice).collect();
-        let differences = paired_differences(&reference, &others, SEED);
-        let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());
-        for ((cell, difference), p) in compared.into_iter().zip(differences).zip(adjusted) {
-            cell.verdict = Some(Verdict::new(&difference.interval, p));
-        }
+        let differences = declared(&base.records[0]).compare(&reference, &others, SEED);
+        compared.into_iter().zip(differences).for_each(|(cell, found)| cell.verdict = Some(found.verdict));
     }
     Ok(())
+}
+
+/// How the experiment compares its rows; as by default, if the record is from before that could be said.
+fn declared(record: &Value) -> Comparison {
+    let table = toml::Value::try_from(&record["plan"]["comparison"]).ok();
+    table.and_then(|table| Comparison::read(&table, &mut Reader::default())).unwrap_or_else(defaults)
 }
 
 /// The metric that the experiment selects by, if it has a value for each user.

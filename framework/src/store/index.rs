@@ -64,7 +64,8 @@ impl Store {
             let path = self.entry("runs", &id)?;
             Ok(stamp(&path)?.map(|stamp| (id, path, stamp)))
         };
-        let found: Vec<Option<_>> = self.names(Path::new("runs"))?.into_par_iter().map(stamped).collect::<Result<_>>()?;
+        let found: Vec<Option<_>> =
+            self.names(Path::new("runs"))?.into_par_iter().map(stamped).collect::<Result<_>>()?;
         for (id, path, stamp) in found.into_iter().flatten() {
             if let Some(line) = known.remove(&id).filter(|line| line.stamp == stamp) {
                 lines.push(line);

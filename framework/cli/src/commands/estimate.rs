@@ -5,6 +5,7 @@ use framework::context::Cost;
 use framework::error::Result;
 use framework::run::{UserScores, keys};
 use framework::stage::{Stage, differences};
+use framework::statistics::smallest_effect;
 use framework::store::{StageRecord, Store};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -100,7 +101,7 @@ impl Estimate {
 /// The smallest difference from the base that the users of these plans can show: in four of five studies (power .8) at
 /// the 5 % level, two-sided, before correction. By the widest spread of paired differences in the store; `None` while
 /// the base and another row have not both run.
-pub(crate) fn smallest_effect(plans: &[Plan], store: &Store, cache: &Path) -> Result<Option<String>> {
+pub(crate) fn smallest_difference(plans: &[Plan], store: &Store, cache: &Path) -> Result<Option<String>> {
     let Some(base) = plans.first() else { return Ok(None) };
     let metric = format!("{}{}", base.spec.evaluator.selects_by(), base.spec.protocol.metric_suffix());
     let scores = |plan: &Plan| -> Result<Option<Vec<f64>>> {
@@ -113,11 +114,7 @@ pub(crate) fn smallest_effect(plans: &[Plan], store: &Store, cache: &Path) -> Re
     for plan in plans.iter().filter(|plan| plan.seed == base.seed && plan.variant != base.variant) {
         let Some(other) = scores(plan)?.filter(|other| other.len() == reference.len()) else { continue };
         let differences: Vec<f64> = other.iter().zip(&reference).map(|(a, b)| a - b).collect();
-        let n = differences.len() as f64;
-        let mean = differences.iter().sum::<f64>() / n;
-        let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-        // Quantiles of the normal distribution: 1.96 for the level, .84 for the power.
-        let effect = (1.959_964 + 0.841_621) * (variance / n).sqrt();
+        let effect = smallest_effect(&differences);
         if widest.is_none_or(|(known, _)| effect > known) {
             widest = Some((effect, &plan.variant));
         }

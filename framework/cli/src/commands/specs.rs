@@ -53,7 +53,7 @@ impl Cli {
             }
         }
         println!("# {}", estimate::estimate(&loaded.plans, &store, &cache)?.in_words());
-        if let Some(effect) = estimate::smallest_effect(&loaded.plans, &store, &cache)? {
+        if let Some(effect) = estimate::smallest_difference(&loaded.plans, &store, &cache)? {
             println!("# {effect}");
         }
         Ok(())

@@ -2,7 +2,8 @@
 
 use super::plots::{Across, Line, histogram, intervals, lines};
 use super::tables::Table;
-use super::{Interval, Report, Row, SEED, Verdict, bootstrap_seeds, shown};
+use super::{Interval, Report, Row, SEED, bootstrap_seeds, shown};
+use framework::statistics::Verdict;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,11 +38,12 @@ impl Report {
 
     fn differences(&self) -> Section {
         let row = |row: &Row| {
-            let (difference, verdict) = row.difference.as_ref()?;
+            let difference = row.difference.as_ref()?;
+            let verdict = difference.verdict;
             let class = match verdict {
                 Verdict::Better => "better",
                 Verdict::Worse => "worse",
-                Verdict::CannotConclude => "same",
+                Verdict::Equivalent(_) | Verdict::CannotConclude => "same",
             };
             Some((format!("{} ({verdict})", row.variant), difference.interval, class))
         };
@@ -272,6 +274,7 @@ mod tests {
             description: String::new(),
             rows: vec![row],
             metric: "ndcg@10".into(),
+            comparison: framework::plugin::defaults(),
             openings: 0,
             attributions: vec![],
             unattributed: vec![],

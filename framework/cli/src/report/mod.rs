@@ -14,9 +14,10 @@ use attribution::Attribution;
 use cost::Cost;
 use framework::ablation::{Design, Plan};
 use framework::choice;
+use framework::comparison::{Comparison, Difference};
 use framework::error::{Error, Result};
 use framework::run::{UserScores, keys};
-use framework::statistics::{Difference, Interval, Verdict, bootstrap_seeds, holm, paired_differences};
+use framework::statistics::{Interval, bootstrap_seeds};
 use framework::store::Store;
 use framework::toml;
 use manifest::Manifest;
@@ -55,7 +56,7 @@ struct Row {
     values: Vec<Vec<f64>>,
     /// Of each test case, the length of its history and the popularity of its target; `None` in old runs.
     cases: Option<[Vec<u32>; 2]>,
-    difference: Option<(Difference, Verdict)>,
+    difference: Option<Difference>,
     cost: Option<Cost>,
 }
 
@@ -80,6 +81,7 @@ pub struct Report {
     description: String,
     rows: Vec<Row>,
     metric: String,
+    comparison: Comparison,
     openings: usize,
     attributions: Vec<Attribution>,
     /// Why an ablation's components are not attributed.
@@ -96,7 +98,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let metric = format!("{}{}", first.spec.evaluator.selects_by(), first.spec.protocol.metric_suffix());
     let mut rows = rows(plans, store, cache)?;
     fill(&mut rows, store, &metric)?;
-    compare(&mut rows);
+    compare(&mut rows, &first.spec.comparison);
     let fingerprint = rows.iter().flat_map(|row| &row.records).next().map(|record| record["fingerprint"].clone());
     let openings = fingerprint.as_ref().and_then(Value::as_str).map_or(Ok(0), |name| store.openings(name))?;
     let (attributions, unattributed) = attribute(&rows);
@@ -107,6 +109,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
         name: first.spec.name.clone(),
         description: first.spec.description.clone(),
         metric,
+        comparison: first.spec.comparison.clone(),
         openings,
         attributions,
         unattributed,
@@ -187,7 +190,7 @@ impl Row {
 }
 
 /// Fills in each row's difference from the base, where both have runs under the same protocol.
-fn compare(rows: &mut [Row]) {
+fn compare(rows: &mut [Row], comparison: &Comparison) {
     let Some((base, others)) = rows.split_first_mut() else { return };
     let comparable = |row: &&mut Row| {
         // Seeds are paired; a row with runs missing is compared once they are there.
@@ -196,13 +199,8 @@ fn compare(rows: &mut [Row]) {
     };
     let compared: Vec<&mut Row> = others.iter_mut().filter(comparable).collect();
     let values: Vec<&[Vec<f64>]> = compared.iter().map(|row| row.values.as_slice()).collect();
-    let differences = paired_differences(&base.values, &values, SEED);
-    let adjusted = holm(&differences.iter().map(|difference| difference.p).collect::<Vec<_>>());
-    for ((row, mut difference), p) in compared.into_iter().zip(differences).zip(adjusted) {
-        difference.p = p;
-        let verdict = Verdict::new(&difference.interval, p);
-        row.difference = Some((difference, verdict));
-    }
+    let differences = comparison.compare(&base.values, &values, SEED);
+    compared.into_iter().zip(differences).for_each(|(row, difference)| row.difference = Some(difference));
 }
 
 /// Attributes each factorial ablation whose rows are all there; for the others, why not.

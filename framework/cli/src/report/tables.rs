@@ -1,8 +1,14 @@
 //! The report's tables and notes in words, the same in every format; how they are marked up is `text` and `html`.
 
-use super::{Report, Row, cost, short, shown, signed};
+use super::{Difference, Report, Row, cost, short, shown, signed};
 use serde_json::Value;
 use std::fmt::Write;
+
+/// A difference with its interval and effect size.
+fn judged(difference: &Difference) -> String {
+    let signed = signed(&difference.interval);
+    if difference.effect.is_finite() { format!("{signed}, d {:+.2}", difference.effect) } else { signed }
+}
 
 /// A table in words.
 pub(super) struct Table {
@@ -33,7 +39,7 @@ impl Report {
             line.extend(metrics.iter().map(cell));
             if compared {
                 let (difference, verdict) = match &row.difference {
-                    Some((difference, verdict)) => (signed(&difference.interval), verdict.to_string()),
+                    Some(difference) => (judged(difference), difference.verdict.to_string()),
                     None => (String::new(), String::new()),
                 };
                 line.extend([difference, verdict]);
@@ -102,16 +108,39 @@ impl Report {
         let seeds = self.rows.iter().map(|row| row.records.len()).max().unwrap_or(0);
         let over = if seeds > 1 { format!("users and {seeds} seeds") } else { "users (one seed)".into() };
         notes.push(format!(
-            "brackets: 95 % bootstrap interval over {over}; verdicts: paired randomization test on {}, Holm-corrected over {} comparisons",
-            self.metric,
-            self.rows.iter().filter(|row| row.difference.is_some()).count()
+            "brackets: 95 % bootstrap interval over {over}; d: the difference in standard deviations of the users' differences"
         ));
+        notes.extend(self.family());
         notes.push(format!("the test split of this protocol was opened {} times", self.openings));
         if records.iter().any(|record| record["fingerprint"] != first["fingerprint"]) {
             notes.push("WARNING: rows differ in data, protocol or metric versions and cannot be compared".into());
         }
         notes.extend(self.unattributed.clone());
         notes
+    }
+
+    /// Which rows were compared and how, and what they could have shown at all.
+    fn family(&self) -> Vec<String> {
+        const NAMED: usize = 12;
+        let compared = self.rows.iter().filter_map(|row| Some((row, row.difference?)));
+        let compared: Vec<(&Row, Difference)> = compared.collect();
+        let widest = compared.iter().filter(|(_, difference)| difference.smallest.is_finite());
+        let Some((row, widest)) = widest.max_by(|a, b| a.1.smallest.total_cmp(&b.1.smallest)) else {
+            return Vec::new();
+        };
+        let mut names: Vec<&str> = compared.iter().take(NAMED).map(|(row, _)| row.variant.as_str()).collect();
+        let others = format!("{} more", compared.len().saturating_sub(NAMED));
+        if compared.len() > NAMED {
+            names.push(&others);
+        }
+        let rows = format!("{} comparison{}", compared.len(), if compared.len() == 1 { "" } else { "s" });
+        vec![
+            format!("verdicts on {}: {}, for {rows}: {}", self.metric, self.comparison.in_words(), names.join(", ")),
+            format!(
+                "smallest difference in {} that these {} users can show: {:.4} (power .8 at the 5 % level before correction, by the widest spread of users, {})",
+                self.metric, widest.interval.n, widest.smallest, row.variant
+            ),
+        ]
     }
 
     /// The runs behind each row: a line each.

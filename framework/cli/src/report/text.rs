@@ -1,7 +1,7 @@
 //! The report as text: Markdown, CSV, JSON, LaTeX.
 
 use super::tables::Table;
-use super::{Interval, Report, Row};
+use super::{Difference, Interval, Report, Row};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -29,22 +29,22 @@ impl Report {
     }
 
     pub(super) fn csv(&self) -> String {
-        let mut text = String::from("kind,variant,metric,mean,low,high,users,seeds,p_holm,verdict,runs\n");
+        let mut text = String::from("kind,variant,metric,mean,low,high,users,seeds,p_adjusted,effect,verdict,runs\n");
         for row in &self.rows {
             let runs: Vec<&str> = row.records.iter().filter_map(|record| record["run"].as_str()).collect();
             let (variant, seeds, runs) = (quoted(&row.variant), row.records.len(), runs.join(" "));
             for (name, Interval { mean, low, high, n }) in &row.cells {
-                let _ = writeln!(text, "metric,{variant},{name},{mean},{low},{high},{n},{seeds},,,{runs}");
+                let _ = writeln!(text, "metric,{variant},{name},{mean},{low},{high},{n},{seeds},,,,{runs}");
             }
-            if let Some((difference, verdict)) = &row.difference {
-                let (Interval { mean, low, high, n }, p, metric) = (difference.interval, difference.p, &self.metric);
+            if let Some(Difference { interval, p, effect, verdict, .. }) = row.difference {
+                let (Interval { mean, low, high, n }, metric) = (interval, &self.metric);
                 let _ = writeln!(
                     text,
-                    "difference,{variant},{metric},{mean},{low},{high},{n},{seeds},{p},{verdict},{runs}"
+                    "difference,{variant},{metric},{mean},{low},{high},{n},{seeds},{p},{effect},{verdict},{runs}"
                 );
             }
             for (name, number) in row.cost.iter().flat_map(|cost| cost.numbers()).filter(|(_, number)| *number > 0.0) {
-                let _ = writeln!(text, "cost,{variant},{name},{number},,,,{seeds},,,{runs}");
+                let _ = writeln!(text, "cost,{variant},{name},{number},,,,{seeds},,,,{runs}");
             }
         }
         for found in &self.attributions {
@@ -52,7 +52,7 @@ impl Report {
             for (kind, (name, Interval { mean, low, high, n })) in
                 values.chain(found.pairs.iter().map(|pair| ("interaction", pair)))
             {
-                let _ = writeln!(text, "{kind},{},{},{mean},{low},{high},{n},,,,", quoted(name), self.metric);
+                let _ = writeln!(text, "{kind},{},{},{mean},{low},{high},{n},,,,,", quoted(name), self.metric);
             }
         }
         text
@@ -63,8 +63,8 @@ impl Report {
             all.iter().map(|(name, cell)| (name.clone(), interval(cell))).collect()
         };
         let row = |row: &Row| {
-            let difference = row.difference.as_ref().map(|(difference, verdict)| {
-                json!({ "metric": self.metric, "interval": interval(&difference.interval), "p_holm": difference.p, "verdict": verdict.to_string() })
+            let difference = row.difference.as_ref().map(|difference| {
+                json!({ "metric": self.metric, "interval": interval(&difference.interval), "p_adjusted": difference.p, "effect": difference.effect, "smallest": difference.smallest, "verdict": difference.verdict.to_string() })
             });
             let runs: Vec<_> = row.records.iter().map(|r| json!({ "run": r["run"], "seed": r["seed"] })).collect();
             let cost = row.cost.as_ref().map(|cost| cost.json());
