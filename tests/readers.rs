@@ -79,6 +79,6 @@ fn mlflow_and_tensorboard_open_what_is_exported_for_them() {
         let curves = &found["tensorboard"][&place];
         let drawn = curves["ndcg@10"][0].as_f64().expect("a value");
         assert!((drawn - mean).abs() < 1e-6, "{place}: {drawn}, not {mean}");
-        assert_eq!(curves["training/loss"].as_array().map_or(0, Vec::len), epochs.len(), "{place}");
+        assert_eq!(curves["training loss"].as_array().map_or(0, Vec::len), epochs.len(), "{place}");
     }
 }

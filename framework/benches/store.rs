@@ -31,6 +31,9 @@ pub fn list(runs: usize) -> Result<()> {
     report(&format!("list {runs} runs"), 11, || store.list().map(|_| ()))?;
     let read =
         |id: &String| Ok::<Value, framework::error::Error>(store.run(&store.find_run(&id[..12])?)?.unwrap_or_default());
+    if ids.is_empty() {
+        return Ok(());
+    }
     report(&format!("compare two of {runs} runs"), 11, || {
         differences(&read(&ids[0])?, &read(&ids[runs / 2])?);
         Ok(())

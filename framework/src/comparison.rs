@@ -35,8 +35,9 @@ settings! {
         pub test: Test = Test::Randomization,
         /// The correction for the number of rows.
         pub correction: Correction = Correction::Holm,
-        /// The smallest difference that matters, in the metric's unit, chosen beforehand: a row whose interval lies
-        /// within plus and minus the margin is called equivalent. At 0 no row is.
+        /// The smallest difference that matters, in the metric's unit, chosen beforehand: a row that is
+        /// neither better nor worse, and whose interval lies within plus and minus the margin, is called equivalent;
+        /// that is not corrected for the number of rows. At 0 no row is.
         #[range(0.0..=1.0)]
         pub margin: f64 = 0.0,
     }
@@ -97,6 +98,8 @@ impl Comparison {
             Correction::Holm => "corrected after Holm",
             Correction::BenjaminiHochberg => "corrected after Benjamini and Hochberg",
         };
-        format!("{test}, {correction}")
+        let margin = self.margin;
+        let equivalent = format!("; equivalent: not told apart, interval within ±{margin}, not corrected");
+        format!("{test}, {correction}{}", if margin > 0.0 { equivalent } else { String::new() })
     }
 }

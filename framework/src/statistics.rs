@@ -65,7 +65,10 @@ impl Verdict {
         match adjusted_p < SIGNIFICANCE {
             true if interval.low > 0.0 => Self::Better,
             true if interval.high < 0.0 => Self::Worse,
-            _ if -margin < interval.low && interval.high < margin => Self::Equivalent(margin),
+            // An interval of one point says nothing about the spread of users.
+            _ if interval.low < interval.high && -margin < interval.low && interval.high < margin => {
+                Self::Equivalent(margin)
+            }
             _ => Self::CannotConclude,
         }
     }
@@ -130,7 +133,9 @@ fn spread(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, if n < 2.0 { f64::NAN } else { (squares / (n - 1.0)).sqrt() })
+    let deviation = if n < 2.0 { f64::NAN } else { (squares / (n - 1.0)).sqrt() };
+    // Equal values differ from their mean by its rounding.
+    (mean, if deviation <= 1e-12 * mean.abs() { 0.0 } else { deviation })
 }
 
 /// The two-sided p-value of Student's paired t-test (Biometrika 6(1), 1908); 1 where there is nothing to test.
@@ -144,10 +149,14 @@ pub fn t_p(differences: &[f64]) -> f64 {
 }
 
 /// The two-sided p-value of Wilcoxon's signed-rank test (Biometrics Bulletin 1(6), 1945) by the normal approximation:
-/// zeros are left out, ties share their mean rank, no correction for continuity. 1 where there is nothing to test.
+/// zeros are left out, ties share their mean rank, no correction for continuity. 1 where fewer than ten differences are
+/// left, for which the approximation finds too much.
 pub fn wilcoxon_p(differences: &[f64]) -> f64 {
     let mut terms: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
     terms.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
+    if terms.len() < 10 || terms.iter().any(|term| term.is_nan()) {
+        return 1.0;
+    }
     let n = terms.len() as f64;
     let (mut positive, mut ties, mut first) = (0.0, 0.0, 0);
     for equal in terms.chunk_by(|a, b| a.abs() == b.abs()) {
@@ -159,7 +168,7 @@ pub fn wilcoxon_p(differences: &[f64]) -> f64 {
     }
     let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0;
     let z = (positive - n * (n + 1.0) / 4.0) / variance.sqrt();
-    if z.is_nan() || terms.iter().any(|term| term.is_nan()) { 1.0 } else { erfc(z.abs() / std::f64::consts::SQRT_2) }
+    erfc(z.abs() / std::f64::consts::SQRT_2)
 }
 
 /// Holm's step-down adjustment, in the order given: calling those below .05 significant keeps the chance of any false
@@ -429,6 +438,8 @@ mod tests {
         let interval = Interval { mean: 0.0, low: -0.002, high: 0.003, n: 9 };
         assert_eq!(Verdict::new(&interval, 0.7, 0.0), Verdict::CannotConclude);
         assert_eq!(Verdict::new(&interval, 0.7, 0.003), Verdict::CannotConclude);
+        let point = Interval { low: 0.0, high: 0.0, ..interval };
+        assert_eq!(Verdict::new(&point, 1.0, 0.005), Verdict::CannotConclude);
         let verdict = Verdict::new(&interval, 0.7, 0.005);
         assert_eq!(verdict, Verdict::Equivalent(0.005));
         assert_eq!(verdict.to_string(), "equivalent within ±0.005");
@@ -480,7 +491,8 @@ mod tests {
             assert_eq!((t_p(nothing), wilcoxon_p(nothing)), (1.0, 1.0), "{nothing:?}");
         }
         assert_eq!((t_p(&[0.5, 0.5]), effect_size(&[0.0, 0.0])), (0.0, 0.0));
-        assert!(effect_size(&[0.5, 0.5]).is_nan() && effect_size(&[0.5]).is_nan());
+        assert!(wilcoxon_p(&[1.0; 9]) == 1.0 && wilcoxon_p(&[1.0; 10]) < 0.01);
+        assert!(effect_size(&[0.5, 0.5]).is_nan() && effect_size(&[0.1; 3]).is_nan() && effect_size(&[0.5]).is_nan());
         let (same, not_a_number) = (vec![vec![0.1, 0.7]], vec![vec![0.1, f64::NAN]]);
         assert_eq!(difference(&same, &same, 1).p, 1.0);
         let difference = difference(&same, &not_a_number, 1);

@@ -303,9 +303,25 @@ fn agreement(differ: Vec<String>) -> Committed {
     if differ.is_empty() { Committed::Same } else { Committed::Different(differ) }
 }
 
+/// Whether two JSON values are the same but for rounding in numbers: 1e-9 of the larger. What numbers sum up, such as
+/// scores, is kept beside them under its hash, and that must be the same to the last bit.
+pub fn alike(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| alike(a, b)))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+            old == new || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+        }
+        _ => old == new,
+    }
+}
+
 /// The paths at which two JSON values differ.
 fn differences(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
-    if old == new {
+    if alike(old, new) {
         return;
     }
     let (Value::Object(before), Value::Object(after)) = (old, new) else {

@@ -55,7 +55,7 @@ def said(text):
 acknowledged = set()
 generator = random.Random(1)
 done = 0
-for done in range(1, kills + 1):
+for _ in range(kills):
     output = folder / "output"
     with output.open("w") as file:
         child = subprocess.Popen(
@@ -68,6 +68,7 @@ for done in range(1, kills + 1):
     acknowledged |= said(output.read_text())
     if finished:
         break
+    done += 1
 
 listed = {run["run"] for run in json.loads(subprocess.check_output([*common, "list", "--json"]))}
 lost = [run for run in acknowledged if not any(id.startswith(run) for id in listed)]

@@ -1,6 +1,7 @@
 //! The book's reference pages, written from the code: spec keys, plugins of each role, metrics.
 
 use framework::ablation::Ablation;
+use framework::comparison::Comparison;
 use framework::error::{Error, Explain, Result};
 use framework::metrics;
 use framework::plugin::{Field, Role};
@@ -56,6 +57,8 @@ fn spec() -> String {
     text += &fields(Spec::FIELDS);
     text += "\n## `[protocol]`\n\n";
     text += &fields(Protocol::FIELDS);
+    text += "\n## `[comparison]`\n\n";
+    text += &fields(Comparison::FIELDS);
     text += "\n## `[[ablation]]`\n\n";
     text + &fields(Ablation::FIELDS)
 }

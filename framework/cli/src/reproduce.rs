@@ -9,7 +9,7 @@ use framework::progress::Progress;
 use framework::provenance::Code;
 use framework::run::{Keys, Runner, keys};
 use framework::stage::differences;
-use framework::store::{Store, hash_json};
+use framework::store::{Store, alike, hash_json};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -114,9 +114,10 @@ impl<'a> Reproduction<'a> {
             }
         }
         for place in ["/metrics", "/outcome/metrics"] {
-            let (old, new) = (stored.pointer(place), new.pointer(place));
-            if old != new {
-                let changed = differences(old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null)).join(", ");
+            let at = |record: &Value| record.pointer(place).cloned().unwrap_or_default();
+            let (old, new) = (at(stored), at(new));
+            if !alike(&old, &new) {
+                let changed = differences(&old, &new).join(", ");
                 return Ok(Some((METRICS, changed)));
             }
         }

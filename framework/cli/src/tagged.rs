@@ -139,7 +139,8 @@ fn judge(store: &Store, cells: &mut [Cell]) -> Result<()> {
         };
         let reference = values(base)?;
         let comparable = |cell: &&mut Cell| {
-            let alike = cell.records.iter().all(|record| record["fingerprint"] == base.records[0]["fingerprint"]);
+            let mut records = cell.records.iter().chain(&base.records);
+            let alike = records.all(|record| record["fingerprint"] == base.records[0]["fingerprint"]);
             alike && (cell.records.len() == reference.len() || cell.records.len() == 1 || reference.len() == 1)
         };
         let compared: Vec<&mut Cell> = of_name.filter(comparable).collect();

@@ -29,14 +29,23 @@ impl Tracker {
                 .at(folder.display())
                 .fix("another name, or remove it"));
         }
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made = tempfile::tempdir_in(parent).explain("making a folder", parent.display())?;
         for record in records {
             match self {
-                Self::Mlflow => mlflow(record, folder)?,
-                Self::Tensorboard => tensorboard(record, folder)?,
+                Self::Mlflow => mlflow(record, made.path())?,
+                Self::Tensorboard => tensorboard(record, made.path())?,
             }
         }
-        Ok(())
+        fs::rename(made.path(), folder).explain("naming the folder", folder.display())
     }
+}
+
+/// A word from a record as the name of a file that every system and MLflow allow; it leads nowhere else.
+fn plain(name: &str) -> String {
+    let allowed = |c: char| if c.is_alphanumeric() || "_-. ,=+".contains(c) { c } else { '_' };
+    let name: String = name.chars().take(100).map(allowed).collect();
+    if name.trim_matches('.').trim().is_empty() { format!("_{name}") } else { name }
 }
 
 /// Each metric's mean, and the curves of training.
@@ -44,7 +53,7 @@ fn series(record: &Value) -> Vec<Series> {
     let metrics = record["metrics"].as_object().into_iter().flatten();
     let mut series: Vec<Series> =
         metrics.filter_map(|(name, summary)| Some((name.clone(), vec![(0, summary["mean"].as_f64()?)]))).collect();
-    for (key, name) in [("loss", "training/loss"), ("validation", "training/validation")] {
+    for (key, name) in [("loss", "training loss"), ("validation", "training validation")] {
         let epochs = record["epochs"].as_array().into_iter().flatten();
         let points: Vec<(u64, f64)> =
             epochs.filter_map(|epoch| Some((epoch["epoch"].as_u64()?, epoch[key].as_f64()?))).collect();
@@ -74,7 +83,7 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
 
 /// A folder for each run inside one for each experiment; a file for each parameter, metric and tag.
 fn mlflow(record: &Value, folder: &Path) -> Result<()> {
-    let (name, run) = (text(&record["name"]), text(&record["run"]));
+    let (name, run) = (text(&record["name"]), plain(&text(&record["run"])));
     let experiment: String = framework::store::hash_bytes(name.as_bytes()).chars().take(18).collect();
     let home = folder.join(&experiment);
     let (began, ended) = times(record);
@@ -105,11 +114,10 @@ fn mlflow(record: &Value, folder: &Path) -> Result<()> {
     write(&home.join("tags/fingerprint"), text(&record["fingerprint"]))?;
     write(&home.join("params/seed"), record["seed"].to_string())?;
     for (key, value) in leaves(&record["plan"]) {
-        write(&home.join("params").join(key), text(&value))?;
+        write(&home.join("params").join(plain(&key)), text(&value))?;
     }
     for (name, points) in series(record) {
-        // Neither `@` nor `|` may be in the name of a metric there.
-        let name = name.replace('@', "_at_").replace('|', "_");
+        let name = plain(&name.replace('@', "_at_"));
         let lines: String = points.iter().map(|(step, value)| format!("{ended} {value} {step}\n")).collect();
         write(&home.join("metrics").join(name), lines)?;
     }
@@ -120,9 +128,8 @@ fn mlflow(record: &Value, folder: &Path) -> Result<()> {
 fn tensorboard(record: &Value, folder: &Path) -> Result<()> {
     let (began, ended) = times(record);
     let id: String = text(&record["run"]).chars().take(10).collect();
-    let plain = |text: String| text.replace(['/', '\\'], "_");
-    let seed = format!("seed {} {id}", record["seed"]);
-    let home = folder.join(plain(text(&record["name"]))).join(plain(text(&record["variant"]))).join(seed);
+    let seed = plain(&format!("seed {} {id}", record["seed"]));
+    let home = folder.join(plain(&text(&record["name"]))).join(plain(&text(&record["variant"]))).join(seed);
     let mut file = Vec::new();
     let version = bytes(3, b"brain.Event:2");
     event(&mut file, &[double(1, began as f64 / 1e3), version].concat());
@@ -170,4 +177,29 @@ fn varint(mut value: u64) -> Vec<u8> {
     }
     bytes.push(value as u8);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn words_of_a_record_lead_out_of_no_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let record = json!({
+            "run": "../../run", "name": "..", "variant": "/etc", "seed": 1, "started": "2026-01-01T00:00:00.000Z",
+            "plan": { "/absolute": 1, "..": { "..": 2 }, "": 3, "a@(b)": 4 }, "metrics": { "../../x": { "mean": 1.0 } },
+        });
+        for (tracker, name) in [(Tracker::Mlflow, "mlflow"), (Tracker::Tensorboard, "tensorboard")] {
+            let home = folder.path().join(name);
+            tracker.write(std::slice::from_ref(&record), &home).expect("it is written");
+            assert!(tracker.write(&[], &home).is_err(), "and not over what is there");
+        }
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["mlflow", "tensorboard"]);
+        assert!(!Path::new("/absolute").exists());
+    }
 }

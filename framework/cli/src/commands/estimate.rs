@@ -115,7 +115,7 @@ pub(crate) fn smallest_difference(plans: &[Plan], store: &Store, cache: &Path) -
         let Some(other) = scores(plan)?.filter(|other| other.len() == reference.len()) else { continue };
         let differences: Vec<f64> = other.iter().zip(&reference).map(|(a, b)| a - b).collect();
         let effect = smallest_effect(&differences);
-        if widest.is_none_or(|(known, _)| effect > known) {
+        if effect.is_finite() && widest.is_none_or(|(known, _)| effect > known) {
             widest = Some((effect, &plan.variant));
         }
     }

@@ -17,7 +17,7 @@ use framework::choice;
 use framework::comparison::{Comparison, Difference};
 use framework::error::{Error, Result};
 use framework::run::{UserScores, keys};
-use framework::statistics::{Interval, bootstrap_seeds};
+use framework::statistics::{Interval, bootstrap_seeds, user_means};
 use framework::store::Store;
 use framework::toml;
 use manifest::Manifest;
@@ -148,22 +148,23 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
 
 /// Reads what the rows' runs scored and cost.
 fn fill(rows: &mut [Row], store: &Store, selected: &str) -> Result<()> {
-    let scores = |row: &Row| row.records.iter().map(|record| UserScores::read(store, record)).collect();
-    let scores: Vec<Vec<UserScores>> = rows.iter().map(scores).collect::<Result<_>>()?;
     let values =
         |scores: &[UserScores], metric: &str| scores.iter().map(|run| run.metric(metric)).collect::<Result<_>>();
     let mut groups: Vec<Vec<Vec<f64>>> = Vec::new();
-    for (row, scores) in rows.iter_mut().zip(&scores) {
+    for row in rows.iter_mut() {
+        let scores = row.records.iter().map(|record| UserScores::read(store, record));
+        let scores: Vec<UserScores> = scores.collect::<Result<_>>()?;
         row.cost = Cost::of(&row.records);
         row.cases = scores.first().and_then(UserScores::cases);
-        row.values = values(scores, selected)?;
+        row.values = values(&scores, selected)?;
         for (name, summary) in
             row.records.first().and_then(|record| record["metrics"].as_object()).into_iter().flatten()
         {
             let of_runs = row.records.iter().filter_map(|record| record["metrics"][name]["mean"].as_f64());
-            let mean = of_runs.sum::<f64>() / row.records.len() as f64;
+            let of_runs: Vec<f64> = of_runs.collect();
+            let mean = of_runs.iter().sum::<f64>() / of_runs.len() as f64;
             row.cells.push((name.clone(), Interval { mean, low: f64::NAN, high: f64::NAN, n: 0 }));
-            groups.push(if summary.get("n").is_some() { values(scores, name)? } else { Vec::new() });
+            groups.push(if summary.get("n").is_some() { values(&scores, name)? } else { Vec::new() });
         }
     }
     let groups: Vec<&[Vec<f64>]> = groups.iter().map(Vec::as_slice).collect();
@@ -179,13 +180,13 @@ impl Row {
         self.records.first().map(|record| &record["fingerprint"])
     }
 
+    fn seeds(&self) -> Vec<&Value> {
+        self.records.iter().map(|record| &record["seed"]).collect()
+    }
+
     /// The selected metric of each user, the mean over seeds.
     fn user_means(&self) -> Vec<f64> {
-        let mut means = vec![0.0; self.values.first().map_or(0, Vec::len)];
-        for values in &self.values {
-            means.iter_mut().zip(values).for_each(|(mean, value)| *mean += value / self.values.len() as f64);
-        }
-        means
+        user_means(&self.values)
     }
 }
 
@@ -195,7 +196,8 @@ fn compare(rows: &mut [Row], comparison: &Comparison) {
     let comparable = |row: &&mut Row| {
         // Seeds are paired; a row with runs missing is compared once they are there.
         let paired = row.missing == 0 && (base.missing == 0 || base.records.len() == 1);
-        paired && base.fingerprint().is_some() && row.fingerprint() == base.fingerprint()
+        let seeds = row.seeds() == base.seeds() || row.records.len() == 1 || base.records.len() == 1;
+        paired && seeds && base.fingerprint().is_some() && row.fingerprint() == base.fingerprint()
     };
     let compared: Vec<&mut Row> = others.iter_mut().filter(comparable).collect();
     let values: Vec<&[Vec<f64>]> = compared.iter().map(|row| row.values.as_slice()).collect();

@@ -124,23 +124,25 @@ impl Report {
         const NAMED: usize = 12;
         let compared = self.rows.iter().filter_map(|row| Some((row, row.difference?)));
         let compared: Vec<(&Row, Difference)> = compared.collect();
-        let widest = compared.iter().filter(|(_, difference)| difference.smallest.is_finite());
-        let Some((row, widest)) = widest.max_by(|a, b| a.1.smallest.total_cmp(&b.1.smallest)) else {
+        if compared.is_empty() {
             return Vec::new();
-        };
+        }
         let mut names: Vec<&str> = compared.iter().take(NAMED).map(|(row, _)| row.variant.as_str()).collect();
         let others = format!("{} more", compared.len().saturating_sub(NAMED));
         if compared.len() > NAMED {
             names.push(&others);
         }
         let rows = format!("{} comparison{}", compared.len(), if compared.len() == 1 { "" } else { "s" });
-        vec![
-            format!("verdicts on {}: {}, for {rows}: {}", self.metric, self.comparison.in_words(), names.join(", ")),
-            format!(
+        let how = self.comparison.in_words();
+        let mut notes = vec![format!("verdicts on {}: {how}; for {rows}: {}", self.metric, names.join(", "))];
+        let widest = compared.iter().filter(|(_, difference)| difference.smallest.is_finite());
+        if let Some((row, widest)) = widest.max_by(|a, b| a.1.smallest.total_cmp(&b.1.smallest)) {
+            notes.push(format!(
                 "smallest difference in {} that these {} users can show: {:.4} (power .8 at the 5 % level before correction, by the widest spread of users, {})",
                 self.metric, widest.interval.n, widest.smallest, row.variant
-            ),
-        ]
+            ));
+        }
+        notes
     }
 
     /// The runs behind each row: a line each.

@@ -80,6 +80,7 @@ impl Report {
         json!({
             "name": self.name,
             "openings": self.openings,
+            "comparison": self.comparison.in_words(),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "attribution": self.attributions.iter().map(attribution).collect::<Vec<_>>(),
             "not_attributed": self.unattributed,
