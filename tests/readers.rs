@@ -2,7 +2,8 @@
 
 use crate::program::{Program, SMALL};
 use serde_json::Value;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The Python of `ABLATE_PYTHON`, if it has `modules`.
@@ -16,16 +17,21 @@ fn python(modules: &str) -> Option<OsString> {
     found.then_some(python)
 }
 
+/// What a script of `tests/peers` finds in `folders`.
+fn read(python: &OsStr, script: &str, folders: &[PathBuf]) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
+    let output = Command::new(python).arg(script).args(folders).output().expect("Python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 #[test]
 fn polars_and_duckdb_reproduce_the_means_of_the_report() {
     let Some(python) = python("duckdb, polars") else { return };
     let program = Program::new();
     let spec = program.file("small.toml", SMALL);
     program.ok(&["run", &spec]);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/read_store.py");
-    let output = Command::new(&python).arg(script).arg(program.store()).output().expect("Python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let means: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let means = read(&python, "read_store.py", &[program.store()]);
     let report: Value = serde_json::from_str(&program.ok(&["report", &spec, "--format", "json"]).out).expect("JSON");
     let mut compared = 0;
     for row in report["rows"].as_array().expect("rows") {
@@ -59,10 +65,7 @@ fn mlflow_and_tensorboard_open_what_is_exported_for_them() {
     let again = program.run(&["export", "v1", &mlflow.to_string_lossy(), "--as", "mlflow"]);
     assert!(again.code != 0 && again.err.contains("the folder is there already"), "{}", again.err);
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/read_trackers.py");
-    let output = Command::new(&python).arg(script).args([&mlflow, &tensorboard]).output().expect("Python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let found = read(&python, "read_trackers.py", &[mlflow, tensorboard]);
     let runs: Value = serde_json::from_str(&program.ok(&["list", "--json"]).out).expect("JSON");
     let runs = runs.as_array().expect("runs");
     assert_eq!(found["mlflow"].as_object().map(serde_json::Map::len), Some(runs.len()));
