@@ -67,6 +67,8 @@ for _ in range(kills):
         child.wait()
     acknowledged |= said(output.read_text())
     if finished:
+        if child.returncode:
+            sys.exit(f"the command failed by itself: {output.read_text()[-500:]}")
         break
     done += 1
 
