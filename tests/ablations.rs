@@ -1,6 +1,6 @@
 //! Ablations: what each word stands for, that stages are shared, and that workers divide the runs.
 
-use crate::program::Program;
+use crate::program::{Program, SMALL};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::process::Stdio;
@@ -123,4 +123,15 @@ fn a_budget_of_memory_allows_fewer_workers() {
     program.ok(&["run", &program.file("base.toml", BASE)]);
     let ran = program.ok(&["run", &spec, "--jobs", "4", "--memory", "0.001"]);
     assert!(ran.err.contains("1 at a time: 18 runs"), "{}", ran.err);
+}
+
+#[test]
+fn devices_are_processes_that_divide_the_runs() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &SMALL.replace("[dataset]", "seeds = [1, 2, 3]\n[dataset]"));
+    let ran = program.ok(&["run", &spec, "--devices", "flex,flex"]);
+    assert!(ran.err.contains("6 made, 0 found, 0 failed"), "{}", ran.err);
+    assert_eq!(ran.err.matches(": made run").count(), 6, "each run is made by one of the two\n{}", ran.err);
+    let ran = program.run(&["run", &spec, "--devices", "flex,gpu"]);
+    assert!(ran.code == 2 && ran.err.contains("no device is called `gpu`"), "{}", ran.err);
 }

@@ -1,6 +1,7 @@
 //! Tests of the whole program, as a user meets it: one binary, one module per subject.
 
 mod ablations;
+mod bucket;
 mod checkpoints;
 mod contracts;
 mod html;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The Python of `ABLATE_PYTHON`, if it has `modules`.
-fn python(modules: &str) -> Option<OsString> {
+pub(crate) fn python(modules: &str) -> Option<OsString> {
     let python = std::env::var_os("ABLATE_PYTHON").unwrap_or_else(|| "python3".into());
     let imports = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     let found = imports.is_ok_and(|output| output.status.success());

@@ -7,15 +7,30 @@ use crate::plugin::Setting;
 use crate::problem::{Reader, nearest};
 use burn::tensor::Device;
 use std::fmt;
+use std::str::FromStr;
 use toml::Value;
 
 /// The name of a device that this build understands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceName(pub String);
 
+impl DeviceName {
+    /// The name without the number of one of several such devices.
+    pub fn backend(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+}
+
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        check(name).map(|()| Self(name.into())).map_err(|problem| format!("{problem}; it knows {}", known()))
     }
 }
 

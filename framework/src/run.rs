@@ -56,7 +56,8 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
         "protocol": protocol,
         "selects_by": spec.evaluator.selects_by().to_string(),
         "seed": plan.seed,
-        "device": spec.device.0,
+        // Which of several GPUs it was changes nothing that can be relied on.
+        "device": spec.device.backend(),
     });
     let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
     let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
@@ -108,6 +109,11 @@ impl Runner {
         // Not the evaluator's own lock, which the run will take.
         let lock = self.store.try_lock(&format!("run-{id}"))?;
         lock.map(|_held| self.run(plan)).transpose()
+    }
+
+    /// How long to wait before trying again what somebody else is running.
+    pub fn patience(&self) -> std::time::Duration {
+        self.store.patience()
     }
 
     /// What the last try of a plan said that failed since `time`, here or elsewhere.

@@ -10,7 +10,10 @@ mod bundle;
 mod files;
 mod gc;
 mod index;
+mod lease;
+mod mirror;
 mod naming;
+mod remote;
 mod tags;
 mod verify;
 mod work;
@@ -28,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 pub use bundle::{Merged, belongs};
 pub use gc::{Garbage, Usage};
@@ -46,6 +50,7 @@ const FOLDERS: [&str; 9] = ["objects", "stages", "runs", "tags", "attempts", "op
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    mirrored: Option<Arc<mirror::Mirrored>>,
 }
 
 /// What one stage left, under the hash of everything that made it.
@@ -88,15 +93,18 @@ pub enum Committed {
 impl Store {
     /// Opens the store in a folder, and makes it there on first use; a store that exists is only read.
     pub fn open(root: &Path) -> Result<Self> {
-        let store = Self { root: root.to_path_buf() };
-        let path = root.join("format.json");
+        Self { root: root.to_path_buf(), mirrored: None }.opened()
+    }
+
+    fn opened(self) -> Result<Self> {
+        let path = self.root.join("format.json");
         let remedy = "if this is a results store, restore this file; else choose another folder";
-        let Some(format) = read_json::<Value>(&path, remedy)? else {
-            store.create_layout(&path)?;
-            return Ok(store);
+        let Some(format) = self.read::<Value>(&path, remedy)? else {
+            self.create_layout(&path)?;
+            return Ok(self);
         };
         match format["format"].as_u64() {
-            Some(version) if version <= FORMAT => Ok(store),
+            Some(version) if version <= FORMAT => Ok(self),
             Some(version) => Err(newer(version, &path)),
             None => Err(Error::new("this file does not say the store's format").at(path.display()).fix(remedy)),
         }
@@ -125,12 +133,23 @@ impl Store {
 
     /// A stage that was made before; one whose objects are gone counts as not there.
     pub fn stage(&self, key: &str) -> Result<Option<StageRecord>> {
-        let record = self.stage_record(key)?;
-        Ok(record.filter(|record| record.files.values().all(|hash| self.get(hash).is_ok())))
+        let Some(record) = self.stage_record(key)? else { return Ok(None) };
+        for hash in record.files.values() {
+            if !self.has(hash)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(record))
     }
 
     /// A stage's record, whether or not its objects are there.
     pub fn stage_record(&self, key: &str) -> Result<Option<StageRecord>> {
+        self.pull(&self.entry("stages", key)?)?;
+        self.known_stage(key)
+    }
+
+    /// The same without asking a bucket again: after all names were listed.
+    fn known_stage(&self, key: &str) -> Result<Option<StageRecord>> {
         let path = self.entry("stages", key)?;
         let record: Option<StageRecord> = read_json(&path, "delete this file; the stage is then made again")?;
         match record {
@@ -156,9 +175,7 @@ impl Store {
         }
         let Some(old) = self.stage(&record.key)? else {
             // The earlier record's objects are gone, so it serves nobody and would hide this one for ever.
-            let file = self.sealed(&bytes)?;
-            file.persist(&path).map_err(|error| failing("cannot replace the stage's record", &path)(error.error))?;
-            self.sync_folders(&path)?;
+            self.replace(&path, &bytes)?;
             return Ok((record, Committed::New));
         };
         let names: BTreeSet<_> = old.files.keys().chain(record.files.keys()).collect();
@@ -241,7 +258,7 @@ impl Store {
     /// A run's manifest.
     pub fn run(&self, id: &str) -> Result<Option<Value>> {
         let path = self.entry("runs", id)?;
-        let record: Option<Value> = read_json(&path, "restore this file from a copy, or delete it and run it again")?;
+        let record: Option<Value> = self.read(&path, "restore this file from a copy, or delete it and run it again")?;
         match record.as_ref().and_then(|record| record["format"].as_u64()) {
             Some(format) if format > FORMAT => Err(newer(format, &path)),
             _ => Ok(record),
@@ -251,7 +268,7 @@ impl Store {
     /// Every stage record in the store.
     pub fn stages(&self) -> Result<Vec<StageRecord>> {
         let names = self.names(Path::new("stages"))?;
-        let records: Result<Vec<_>> = names.iter().map(|key| self.stage(key)).collect();
+        let records: Result<Vec<_>> = names.iter().map(|key| self.known_stage(key)).collect();
         Ok(records?.into_iter().flatten().collect())
     }
 
@@ -291,11 +308,11 @@ impl Store {
 
     fn record(&self, folder: &str, key: &str, value: &Value) -> Result<()> {
         let place = self.root.join(folder).join(checked(key)?);
-        let file = self.sealed(&pretty(value, &place)?)?;
-        let unique = file.path().file_stem().and_then(|stem| stem.to_str()).unwrap_or("record").to_owned();
+        let drawn = self.scratch()?;
+        let unique = drawn.path().file_stem().and_then(|stem| stem.to_str()).unwrap_or("record");
         let path = place.join(format!("{}-{unique}.json", now().replace([':', '.'], "-")));
         // Taken only if another drew the same random letters in the same millisecond: draw again.
-        if self.publish(file, &path)? { Ok(()) } else { self.record(folder, key, value) }
+        if self.create(&path, &pretty(value, &place)?)? { Ok(()) } else { self.record(folder, key, value) }
     }
 }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "ablate", version)]
 struct Cli {
-    /// The folder of the results store.
+    /// The results store: a folder, or s3://BUCKET/NAME with the AWS_ variables of an S3-compatible object store.
     #[arg(long, global = true, env = "ABLATE_STORE", default_value = "results")]
     store: PathBuf,
     /// The folder of fetched data; the system's cache folder when not given.
@@ -309,7 +309,7 @@ impl Cli {
     fn execute(&self, built_in: BuiltIn) -> Outcome {
         match &self.command {
             Command::Run { spec, fresh, workers } => {
-                return self.run(&spec.load(built_in)?, built_in, fresh, *workers);
+                return self.run(&spec.load(built_in)?, built_in, fresh, workers);
             }
             Command::Check { specs, json } => return commands::check(specs, *json, built_in),
             Command::Plan { spec, origin } => self.plan(&spec.load(built_in)?, *origin)?,
@@ -353,7 +353,7 @@ impl Cli {
     }
 
     fn store(&self) -> Result<Store> {
-        Store::open(&self.store)
+        Store::at(&self.store, || self.cache())
     }
 
     fn cache(&self) -> Result<PathBuf> {

@@ -98,7 +98,7 @@ fn title(run: &Tagged) -> String {
 pub(crate) fn record(store: &Store, run: &Tagged) -> Result<Value> {
     store.run(&run.run)?.ok_or_else(|| {
         let what = format!("the tagged run {} is not in the store", run.run);
-        Error::new(what).at(store.root().display()).fix("`ablate verify` says what is missing")
+        Error::new(what).at(store.place()).fix("`ablate verify` says what is missing")
     })
 }
 

@@ -59,6 +59,7 @@ impl Store {
                 files.insert((0, format!("objects/{}/{}", &hash[..2], &hash[2..])));
             }
             let openings = format!("openings/{}", checked(record["fingerprint"].as_str().unwrap_or("none"))?);
+            self.pull_folder(&self.root().join(&openings))?;
             files.extend(self.below(&openings)?.into_iter().map(|path| (1, path)));
         }
         files.insert((4, format!("tags/{tag}.json")));
@@ -98,6 +99,10 @@ impl Store {
     /// Whether a file is here and says the same as in `other`; false if it is not here, an error if it says another thing.
     fn agrees(&self, other: &Store, path: &str) -> Result<bool> {
         let (ours, theirs) = (self.root().join(path), other.root().join(path));
+        match path.starts_with("objects/") {
+            true => self.pull_object(&ours, &path["objects/".len()..].replace('/', ""))?,
+            false => self.pull(&ours)?,
+        }
         if !ours.exists() || hash_file(&ours)? == hash_file(&theirs)? {
             return Ok(ours.exists());
         }
@@ -116,7 +121,7 @@ impl Store {
     }
 
     /// The files below a folder, relative to the root, sorted.
-    fn below(&self, folder: &str) -> Result<Vec<String>> {
+    pub(super) fn below(&self, folder: &str) -> Result<Vec<String>> {
         let mut files = Vec::new();
         for entry in entries(&self.root().join(folder))? {
             let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}/{name}")) else { continue };

@@ -20,6 +20,8 @@ pub(super) struct Object {
     pub(super) hash: String,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
+    /// When it was written or used last.
+    pub(super) modified: SystemTime,
 }
 
 impl Store {
@@ -46,7 +48,7 @@ impl Store {
             seal(&copy).map_err(failing(CANNOT_WRITE, &self.root))?;
             self.publish(copy, &object)?;
         }
-        Ok(hash)
+        self.share(&object).map(|()| hash)
     }
 
     /// Stores bytes and gives their hash.
@@ -54,14 +56,15 @@ impl Store {
         let hash = hash_bytes(bytes);
         let object = self.object(&hash)?;
         if !self.holds(&object, bytes.len() as u64)? {
-            self.create(&object, bytes)?;
+            self.publish(self.sealed(bytes)?, &object)?;
         }
-        Ok(hash)
+        self.share(&object).map(|()| hash)
     }
 
     /// Where an object's bytes are; they must not be changed there.
     pub fn get(&self, hash: &str) -> Result<PathBuf> {
         let path = self.object(hash)?;
+        self.pull_object(&path, hash)?;
         if path.is_file() {
             return Ok(path);
         }
@@ -70,7 +73,7 @@ impl Store {
             .fix("run the experiment again: a stage whose objects are gone is made again"))
     }
 
-    fn object(&self, hash: &str) -> Result<PathBuf> {
+    pub(super) fn object(&self, hash: &str) -> Result<PathBuf> {
         match hash.split_at_checked(2) {
             Some((shard, rest)) if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
                 Ok(self.root.join("objects").join(shard).join(rest))
@@ -96,13 +99,23 @@ impl Store {
     /// Every object, in the order of the hashes.
     pub(super) fn objects(&self) -> Result<Vec<Object>> {
         let mut objects = Vec::new();
+        if let Some((remote, folder)) = self.remote(&self.root.join("objects")) {
+            objects.extend(remote.list(&folder)?.into_iter().map(|entry| Object {
+                hash: entry.name[folder.len()..].replace('/', ""),
+                path: self.root.join(&entry.name),
+                bytes: entry.bytes,
+                modified: entry.modified,
+            }));
+            return Ok(objects);
+        }
         for shard in entries(&self.root.join("objects"))?.iter().filter(|shard| shard.path().is_dir()) {
             for entry in entries(&shard.path())? {
                 // Gone meanwhile.
                 let Ok(metadata) = entry.metadata() else { continue };
                 let (shard, rest) = (shard.file_name(), entry.file_name());
                 let hash = format!("{}{}", shard.to_string_lossy(), rest.to_string_lossy());
-                objects.push(Object { hash, path: entry.path(), bytes: metadata.len() });
+                let modified = metadata.modified().unwrap_or_else(|_| SystemTime::now());
+                objects.push(Object { hash, path: entry.path(), bytes: metadata.len(), modified });
             }
         }
         objects.sort_by(|a, b| a.hash.cmp(&b.hash));
@@ -116,6 +129,7 @@ impl Store {
 
     /// The keys that have a record in a folder of the store, in no order.
     pub(super) fn names(&self, folder: &Path) -> Result<Vec<String>> {
+        self.pull_folder(&self.root.join(folder))?;
         let entries = entries(&self.root.join(folder))?;
         let names = entries.iter().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
@@ -139,9 +153,33 @@ impl Store {
         Ok(file)
     }
 
-    /// Writes a file that must not be there yet; false if it is.
+    /// Writes a record that must not be there yet; false if it is.
     pub(super) fn create(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
-        self.publish(self.sealed(bytes)?, path)
+        let Some((remote, name)) = self.remote(path) else { return self.publish(self.sealed(bytes)?, path) };
+        let made = remote.create(&name, bytes)?.is_some();
+        // What is here by that name may be a copy of what is gone there.
+        if made {
+            self.keep(path, bytes, SystemTime::now())?
+        } else {
+            self.pull(path)?
+        }
+        Ok(made)
+    }
+
+    /// Writes a record in the place of one that serves nobody any more.
+    pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        if let Some((remote, name)) = self.remote(path) {
+            remote.put(&name, bytes)?;
+        }
+        let file = self.sealed(bytes)?;
+        file.persist(path).map_err(|error| failing("cannot replace the record", path)(error.error))?;
+        self.sync_folders(path)
+    }
+
+    /// A record; nothing if it is not there.
+    pub(super) fn read<T: DeserializeOwned>(&self, path: &Path, remedy: &str) -> Result<Option<T>> {
+        self.pull(path)?;
+        read_json(path, remedy)
     }
 
     /// Gives a sealed file its name, if that is free, so that name and bytes outlast a power cut; false if it is taken.
@@ -184,7 +222,7 @@ pub(super) fn sync(folder: &Path) -> io::Result<()> {
 }
 
 /// Durable, and read-only for everyone, because many names may lead to these bytes.
-fn seal(file: &NamedTempFile) -> io::Result<()> {
+pub(super) fn seal(file: &NamedTempFile) -> io::Result<()> {
     file.as_file().set_permissions(Permissions::from_mode(0o444))?;
     file.as_file().sync_all()
 }

@@ -52,8 +52,8 @@ impl Store {
         let mut garbage = Vec::new();
         for key in self.names(Path::new("stages"))? {
             let path = self.entry("stages", &key)?;
-            let Some(record) = self.stage_record(&key)? else { continue };
-            if stages && !busy && !used.contains(&key) && is_older(&path, grace) {
+            let Some(record) = self.known_stage(&key)? else { continue };
+            if stages && !busy && !used.contains(&key) && self.is_older(&path, grace)? {
                 garbage.push(Garbage { kind: "stage", bytes: size(&path), path });
             } else {
                 hashes(&json!(record), &mut marked);
@@ -62,7 +62,7 @@ impl Store {
         // Under a lock a stage's objects are written before its record.
         let spared = if busy { grace.max(COMMIT) } else { grace };
         for object in self.objects()? {
-            if !marked.contains(&object.hash) && is_older(&object.path, spared) {
+            if !marked.contains(&object.hash) && object.modified.elapsed().is_ok_and(|age| age >= spared) {
                 garbage.push(Garbage { kind: "object", path: object.path, bytes: object.bytes });
             }
         }
@@ -88,7 +88,7 @@ impl Store {
         for garbage in self.garbage(grace, stages)?.into_iter().filter(|garbage| garbage.kind == "stage") {
             let key = garbage.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             let Some(_lock) = self.try_lock(&key)? else { continue };
-            if is_older(&garbage.path, grace) && remove(&garbage.path)? {
+            if self.is_older(&garbage.path, grace)? && self.remove(&garbage.path)? {
                 gone.push(garbage);
             }
         }
@@ -97,7 +97,7 @@ impl Store {
             // Looked at again: who uses an old object touches it first.
             let removed = match garbage.kind {
                 "work" => self.remove_work(&garbage.path, grace)?,
-                _ => is_older(&garbage.path, grace) && remove(&garbage.path)?,
+                _ => self.is_older(&garbage.path, grace)? && self.remove(&garbage.path)?,
             };
             if removed {
                 gone.push(garbage);
@@ -117,6 +117,9 @@ impl Store {
 
     /// Whether somebody works in this store now.
     pub fn is_busy(&self) -> Result<bool> {
+        if !self.leased()?.is_empty() {
+            return Ok(true);
+        }
         let works = self.works()?;
         works.iter().map(|(_, key)| self.is_held(key)).try_fold(false, |busy, held| held.map(|held| busy || held))
     }
@@ -130,6 +133,14 @@ impl Store {
             parts.entry(place).or_default().add(object.bytes);
         }
         for entry in entries(self.root())? {
+            if let Some((remote, name)) = self.remote(&entry.path()).filter(|(_, name)| name != "objects") {
+                let kept = remote.list(&name)?;
+                let bytes = kept.iter().map(|entry| entry.bytes).sum();
+                if !kept.is_empty() {
+                    parts.insert((OBJECTS.len() + 1, name), Usage { files: kept.len() as u64, bytes });
+                }
+                continue;
+            }
             let Some(folder) = entry.file_name().to_str().filter(|name| *name != "objects").map(String::from) else {
                 continue;
             };
@@ -150,8 +161,29 @@ impl Store {
 
     /// Makes a stage young: it has just been used.
     pub fn touch_stage(&self, key: &str) -> Result<()> {
-        files::touch(&self.entry("stages", key)?);
-        Ok(())
+        let path = self.entry("stages", key)?;
+        files::touch(&path);
+        let Some((remote, name)) = self.remote(&path) else { return Ok(()) };
+        let bytes = fs::read(&path).map_err(failing("cannot read the stage's record", &path))?;
+        remote.put(&name, &bytes)
+    }
+
+    /// Whether a file or folder is as it was for `grace`, in the bucket if the store is in one.
+    fn is_older(&self, path: &Path, grace: Duration) -> Result<bool> {
+        match self.remote(path) {
+            Some((remote, name)) if name.starts_with("stages/") || name.starts_with("objects/") => {
+                let entry = remote.head(&name)?;
+                Ok(entry.and_then(|entry| entry.modified.elapsed().ok()).is_some_and(|age| age >= grace))
+            }
+            _ => Ok(is_older(path, grace)),
+        }
+    }
+
+    /// Removes a file or folder, from the bucket first; false if it was gone.
+    fn remove(&self, path: &Path) -> Result<bool> {
+        let Some((remote, name)) = self.remote(path) else { return remove(path) };
+        remote.delete(&name)?;
+        remove(path).map(|_| true)
     }
 
     /// What each object is for, with its rank.
@@ -165,7 +197,7 @@ impl Store {
             }
         };
         for key in self.names(Path::new("stages"))? {
-            let Some(record) = self.stage_record(&key)? else { continue };
+            let Some(record) = self.known_stage(&key)? else { continue };
             record.files.values().for_each(|hash| say(hash, &record.stage));
         }
         for id in self.names(Path::new("runs"))? {

@@ -86,9 +86,9 @@ impl Store {
     pub fn find_run(&self, reference: &str) -> Result<String> {
         if reference == "latest" {
             let latest = self.list()?.pop();
-            return latest.map(|summary| summary.run).ok_or_else(|| {
-                Error::new("no run is stored yet").at(self.root().display()).fix("`ablate run SPEC` makes one")
-            });
+            return latest
+                .map(|summary| summary.run)
+                .ok_or_else(|| Error::new("no run is stored yet").at(self.place()).fix("`ablate run SPEC` makes one"));
         }
         let mut matches = self.names(Path::new("runs"))?;
         if matches.iter().any(|id| id == reference) {
@@ -99,9 +99,9 @@ impl Store {
         match matches.as_slice() {
             [id] => Ok(id.clone()),
             [] => Err(Error::new(format!("no run's id begins with `{reference}`"))
-                .at(self.root().display())
+                .at(self.place())
                 .fix("`ablate list` shows the runs; `latest` means the one that began last")),
-            several => Err(ambiguous(reference, several).at(self.root().display())),
+            several => Err(ambiguous(reference, several).at(self.place())),
         }
     }
 

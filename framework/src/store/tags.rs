@@ -1,7 +1,7 @@
 //! Tags: lists of runs under a name, each run pinned by the hash of its manifest and all of them by the hash of the
 //! list. Whoever knows that hash knows every number behind a table. A tag is created once and never changed.
 
-use super::files::{checked, entries, newer, pretty, read_json};
+use super::files::{checked, entries, newer, pretty};
 use super::{FORMAT, Store, hash_bytes, hash_json};
 use crate::error::{Error, Explain, Result};
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ impl Store {
     pub fn tag(&self, name: &str) -> Result<Option<Tag>> {
         let path = self.tag_path(name)?;
         let remedy = "restore this file from a copy, or delete it and make the tag again";
-        let Some(tag) = read_json::<Tag>(&path, remedy)? else { return Ok(None) };
+        let Some(tag) = self.read::<Tag>(&path, remedy)? else { return Ok(None) };
         if tag.format > FORMAT {
             return Err(newer(tag.format, &path));
         }
@@ -82,7 +82,9 @@ impl Store {
 
     /// The names of all tags, sorted.
     pub fn tag_names(&self) -> Result<Vec<String>> {
-        let entries = entries(&self.root().join("tags"))?;
+        let folder = self.root().join("tags");
+        self.pull_folder(&folder)?;
+        let entries = entries(&folder)?;
         let names = entries.iter().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             name.strip_suffix(".json").filter(|name| tag_name(name).is_ok()).map(str::to_owned)
@@ -95,6 +97,7 @@ impl Store {
     /// The hash of a manifest's bytes as they are in the store; nothing if the run is not there.
     pub fn manifest_hash(&self, id: &str) -> Result<Option<String>> {
         let path = self.entry("runs", checked(id)?)?;
+        self.pull(&path)?;
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(hash_bytes(&bytes))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -109,7 +112,7 @@ impl Store {
     fn tagged(&self, id: &str) -> Result<Tagged> {
         let (Some(manifest), Some(record)) = (self.manifest_hash(id)?, self.run(id)?) else {
             return Err(Error::new(format!("run {id} is not in the store"))
-                .at(self.root().display())
+                .at(self.place())
                 .fix("`ablate list` shows the runs"));
         };
         let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();

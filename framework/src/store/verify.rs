@@ -1,6 +1,8 @@
 //! Checks everything in the store that can be checked without running anything: bytes against their hashes, records
 //! against the keys they stand under, references against what is there. It changes nothing.
 
+use super::files::Object;
+use super::mirror::Hashing;
 use super::{Store, hash_file, hash_json};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
@@ -63,7 +65,7 @@ impl Store {
         let remedy = "restore this file from a copy; or delete it and give the run's command again, which makes it";
         let checked: Vec<Option<Error>> = objects
             .par_iter()
-            .map(|object| match hash_file(&object.path) {
+            .map(|object| match self.hash_object(object) {
                 Ok(hash) if hash == object.hash => None,
                 Ok(hash) => Some(
                     Error::new(format!("the object is damaged: its bytes have the hash {hash}"))
@@ -79,9 +81,17 @@ impl Store {
         Ok(objects.into_iter().map(|object| object.hash).collect())
     }
 
+    /// The hash of an object's bytes where they are kept.
+    fn hash_object(&self, object: &Object) -> Result<String> {
+        let Some((remote, name)) = self.remote(&object.path) else { return hash_file(&object.path) };
+        let mut hashing = Hashing { hasher: blake3::Hasher::new(), out: &mut std::io::sink() };
+        remote.read(&name, &mut hashing)?;
+        Ok(hashing.hasher.finalize().to_hex().to_string())
+    }
+
     fn verify_stage(&self, key: &str, present: &HashSet<String>, problems: &mut Vec<Error>) -> Result<()> {
         let path = self.entry("stages", key)?;
-        let Some(record) = self.stage_record(key)? else { return Ok(()) };
+        let Some(record) = self.known_stage(key)? else { return Ok(()) };
         let mut wrong = |what: String| problems.push(Error::new(what).at(path.display()).fix(STAGE_REMEDY));
         if record.key != key {
             wrong(format!("the file is damaged: it is the record of stage {}", record.key));
@@ -114,7 +124,7 @@ impl Store {
             if stage == "evaluator" && key != id {
                 wrong(format!("the run's id is not the key of its evaluator, {key}"));
             }
-            let Ok(Some(made)) = self.stage_record(key) else { continue };
+            let Ok(Some(made)) = self.known_stage(key) else { continue };
             lean &= stage != "recommender";
             let files = json!(made.files);
             match stage {

@@ -3,6 +3,7 @@
 
 use super::Store;
 use super::files::{checked, entries, failing, make_parent};
+use super::lease::Lease;
 use crate::error::{Error, Result};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -14,12 +15,15 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
+    /// Only held, never read: given back before the file's lock, which says whose it is.
+    lease: Option<Lease>,
     /// Only held, never read: closing it gives the lock back.
     _file: File,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        self.lease.take();
         // While still held, so that nobody's lock but ours loses its file; one left behind does no harm.
         let _ = fs::remove_file(&self.path);
     }
@@ -44,7 +48,7 @@ impl Store {
         }
     }
 
-    /// Waits until nobody else works on a key. `interrupted` is asked only while waiting, about ten times a second.
+    /// Waits until nobody else works on a key. `interrupted` is asked only while waiting.
     pub fn lock(&self, key: &str, interrupted: &dyn Fn() -> bool) -> Result<Lock> {
         loop {
             if let Some(lock) = self.try_lock(key)? {
@@ -53,8 +57,13 @@ impl Store {
             if interrupted() {
                 return Err(Error::interrupted());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(self.patience());
         }
+    }
+
+    /// How long to wait before asking again for what somebody else works on; each asking of a bucket is paid for.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(if self.mirrored.is_some() { 1000 } else { 100 })
     }
 
     /// The right to work on a key, unless another thread or process has it.
@@ -75,7 +84,13 @@ impl Store {
         let ours = file.metadata().map_err(failing(cannot, &path))?.ino();
         let current = fs::metadata(&path).is_ok_and(|named| named.ino() == ours);
         // Only now may there be a Lock: dropping one removes the file, which would be the next holder's.
-        Ok(if current { Some(Lock { path, _file: file }) } else { None })
+        if !current {
+            return Ok(None);
+        }
+        let mut lock = Lock { path, lease: None, _file: file };
+        let Some(lease) = self.lease(key)? else { return Ok(None) };
+        lock.lease = lease;
+        Ok(Some(lock))
     }
 
     /// Removes what killed processes left half-written longer ago than this, and says how many there were.

@@ -8,6 +8,7 @@ use crate::report::{self, Format};
 use crate::{BuiltIn, Cli, Outcome};
 use framework::ablation::Plan;
 use framework::context::is_interrupted;
+use framework::device::DeviceName;
 use framework::error::{Error, Explain, Result};
 use framework::load::Loaded;
 use framework::progress::Progress;
@@ -18,17 +19,46 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// How `ablate run` divides its work.
-#[derive(Clone, Copy, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Workers {
-    /// Runs made at the same time, each in a process of its own.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
+    /// Runs made at the same time, each in a process of its own; one, or as many as there are `--devices`.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Devices in the place of the spec's, over which the processes are divided: cuda:0,cuda:1. One that stands twice
+    /// takes two at a time, and there are never more processes than devices here.
+    #[arg(long, value_delimiter = ',')]
+    devices: Vec<DeviceName>,
     /// GiB of memory that all of them together may need, by what similar runs needed: fewer jobs when it is short.
     #[arg(long)]
     memory: Option<f64>,
-    /// Is one of the processes that another one started.
+    /// Is one of the processes that another one started, and which.
     #[arg(long, hide = true)]
-    worker: bool,
+    worker: Option<usize>,
+}
+
+impl Workers {
+    /// How many processes are wanted.
+    fn jobs(&self) -> usize {
+        let most = if self.devices.is_empty() { usize::MAX } else { self.devices.len() };
+        self.jobs.map_or(self.devices.len().max(1), usize::from).min(most)
+    }
+
+    /// The plans with the device that this process has, where that is of their kind.
+    fn placed(&self, plans: &[Plan]) -> Result<Vec<Plan>> {
+        let mut plans = plans.to_vec();
+        let Some(device) = self.devices.get(self.worker.unwrap_or(0)) else { return Ok(plans) };
+        for plan in &mut plans {
+            if plan.spec.device.backend() != device.backend() {
+                let what =
+                    format!("the device of {} is `{}`, and --devices has `{device}`", plan.variant, plan.spec.device);
+                return Err(Error::new(what).at("--devices").fix(format!(
+                    "--set 'device=\"{device}\"', which makes other runs; or devices of the spec's kind"
+                )));
+            }
+            plan.spec.device = device.clone();
+        }
+        Ok(plans)
+    }
 }
 
 /// What became of the runs of a command.
@@ -40,19 +70,19 @@ struct Tally {
 }
 
 impl Cli {
-    pub(crate) fn run(&self, loaded: &Loaded, built_in: BuiltIn, fresh: &[String], workers: Workers) -> Outcome {
-        let progress = if workers.worker { Progress::hidden() } else { Progress::default() };
-        let store = self.store()?;
+    pub(crate) fn run(&self, loaded: &Loaded, built_in: BuiltIn, fresh: &[String], workers: &Workers) -> Outcome {
+        let progress = if workers.worker.is_some() { Progress::hidden() } else { Progress::default() };
+        let (store, plans) = (self.store()?, workers.placed(&loaded.plans)?);
         // A killed run leaves its folder behind; a living one never works in it for a week.
         store.sweep_tmp(Duration::from_secs(7 * 24 * 3600))?;
         let mut runner = Runner::new(store, self.cache()?, progress.clone(), built_in.code, fresh.to_vec());
         let clock = Instant::now();
         let helpers = self.start_helpers(loaded, workers, &progress)?;
-        let tally = make(&loaded.plans, &mut runner, &progress, workers.worker)?;
+        let tally = make(&plans, &mut runner, &progress, workers.worker.is_some())?;
         for mut helper in helpers {
             helper.wait().explain("waiting for a worker", "this machine")?;
         }
-        if workers.worker {
+        if workers.worker.is_some() {
             return Ok(ExitCode::SUCCESS);
         }
         let Tally { made, found, failed } = tally;
@@ -63,8 +93,8 @@ impl Cli {
     }
 
     /// Starts the processes that work beside this one; what they finish is printed here.
-    fn start_helpers(&self, loaded: &Loaded, workers: Workers, progress: &Progress) -> Result<Vec<Child>> {
-        if workers.worker || workers.jobs < 2 {
+    fn start_helpers(&self, loaded: &Loaded, workers: &Workers, progress: &Progress) -> Result<Vec<Child>> {
+        if workers.worker.is_some() || workers.jobs() < 2 {
             return Ok(Vec::new());
         }
         let estimate = estimate::estimate(&loaded.plans, &self.store()?, &self.cache()?)?;
@@ -72,14 +102,14 @@ impl Cli {
             (Some(gib), peak) if peak > 0.0 => (gib * 1024.0 / peak).floor().max(1.0) as usize,
             _ => usize::MAX,
         };
-        let jobs = usize::from(workers.jobs).min(fitting).min(estimate.runs_to_make.max(1));
-        if jobs < usize::from(workers.jobs) {
+        let jobs = workers.jobs().min(fitting).min(estimate.runs_to_make.max(1));
+        if jobs < workers.jobs() {
             progress.line(&format!("{jobs} at a time: {}", estimate.in_words()));
         }
         let program = std::env::current_exe().explain("starting a worker", "this program")?;
-        let start = |_| {
+        let start = |worker: usize| {
             let mut command = Command::new(&program);
-            command.args(std::env::args_os().skip(1)).arg("--worker");
+            command.args(std::env::args_os().skip(1)).args(["--worker", &worker.to_string()]);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
             let mut child = command.spawn().explain("starting a worker", program.display())?;
             if let Some(lines) = child.stderr.take() {
@@ -130,7 +160,7 @@ fn make(plans: &[Plan], runner: &mut Runner, progress: &Progress, quiet: bool) -
         }
         waiting = still;
         if waiting.len() == before {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(runner.patience());
         }
         if is_interrupted() {
             return Err(Error::interrupted());

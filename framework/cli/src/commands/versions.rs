@@ -138,7 +138,7 @@ impl Cli {
             for run in tag.runs {
                 if store.manifest_hash(&run.run)?.as_ref() != Some(&run.manifest) {
                     let what = format!("the run {} of the tag `{reference}` is not the one that was tagged", run.run);
-                    return Err(Error::new(what).at(store.root().display()).fix("`ablate verify` says more").into());
+                    return Err(Error::new(what).at(store.place()).fix("`ablate verify` says more").into());
                 }
                 runs.push(run.run);
             }
@@ -165,7 +165,7 @@ impl Cli {
             return Ok(runs);
         }
         let what = format!("{} of the spec's {} runs are not in the store:", missing.len(), plans.len());
-        let error = Error::new(format!("{what}\n    {}", missing.join("\n    "))).at(store.root().display());
+        let error = Error::new(format!("{what}\n    {}", missing.join("\n    "))).at(store.place());
         Err(error.fix(format!("`ablate run {}`", spec.spec.display())).into())
     }
 }
