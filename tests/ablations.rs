@@ -112,8 +112,8 @@ fn two_commands_with_workers_make_every_stage_once_and_a_failed_run_stops_no_oth
         let first = stage["found"] == true || made.insert(stage["key"].as_str().expect("a key"));
         assert!(first, "{stage} was made twice");
     }
-    // The base's dataset, the placebo's, and 16 recommenders and evaluators.
-    assert_eq!(std::fs::read_dir(program.store().join("stages")).expect("stages").count(), 34);
+    // The base's dataset, the placebo's, 16 recommenders and evaluators, and the controls of both data sets.
+    assert_eq!(std::fs::read_dir(program.store().join("stages")).expect("stages").count(), 36);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use framework::metrics::{Metric, Rank};
 use framework::plugin::{Pick, Plugin, Role, Setting, defaults};
 use framework::problem::Reader;
 use framework::progress::Progress;
-use framework::protocol::{Split, split};
+use framework::protocol::{Protocol, Split, split};
 use framework::rng::Rng;
 use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Query, Recommender};
 use framework::toml::{Table, Value};
@@ -37,17 +37,26 @@ fn small_world() -> Pick<dyn Dataset> {
     pick("use = \"world\"\nusers = 80\nitems = 40\nmin_interactions = 6\nmax_interactions = 18\n")
 }
 
+fn protocol() -> Protocol {
+    let table = framework::toml::from_str("split.use = \"leave_one_out\"").expect("TOML");
+    Protocol::read(&Value::Table(table), &mut Reader::default()).expect("a protocol")
+}
+
 fn small_split(folder: &Path) -> Split {
     let corpus = small_world().load(&context(folder, 1)).expect("the world loads");
-    split(&corpus, &defaults(), Metric::parse("ndcg@10").expect("a metric")).expect("a split")
+    split(&corpus, &protocol(), Metric::parse("ndcg@10").expect("a metric")).expect("a split")
 }
 
 /// Smaller settings for plugins that train, so that a contract takes seconds.
-fn quick(plugin: &Plugin<dyn Recommender>) -> Pick<dyn Recommender> {
+fn quick(plugin: &Plugin<dyn Recommender>, lists: &str) -> Pick<dyn Recommender> {
     let mut text = format!("use = \"{}\"\n", plugin.name);
-    for (key, value) in
-        [("of", "{ use = \"markov\" }"), ("hidden_size", "16"), ("num_layers", "1"), ("max_seq_length", "10")]
-    {
+    for (key, value) in [
+        ("of", "{ use = \"markov\" }"),
+        ("hidden_size", "16"),
+        ("num_layers", "1"),
+        ("max_seq_length", "10"),
+        ("file", lists),
+    ] {
         if plugin.fields.iter().any(|field| field.name == key) {
             text += &format!("{key} = {value}\n");
         }
@@ -140,8 +149,12 @@ fn every_dataset_loads_the_same_corpus_twice_and_survives_the_disk() {
 fn every_recommender_fits_scores_saves_and_repeats_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let split = small_split(folder.path());
+    let path = folder.path().join("lists.trec");
+    let line = |user: &String| format!("{user} Q0 {} 1 0.5 other\n", split.train.items.id[3]);
+    std::fs::write(&path, split.train.users.iter().map(line).collect::<String>()).expect("lists");
+    let lists = format!("{:?}", path.display().to_string());
     for plugin in <dyn Recommender>::plugins() {
-        let recommender = quick(plugin);
+        let recommender = quick(plugin, &lists);
         let fit = |n: u64| {
             let cx = context(&folder.path().join(format!("{}{n}", plugin.name)), 7);
             std::fs::create_dir_all(&cx.work).expect("a folder");

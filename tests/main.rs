@@ -10,6 +10,7 @@ mod messages;
 mod pages;
 mod pipeline;
 mod program;
+mod protocols;
 mod readers;
 mod reports;
 mod store;

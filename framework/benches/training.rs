@@ -85,6 +85,7 @@ fn data() -> Result<Train> {
         |_| Sequence { items: (0..=LENGTH).map(|_| rng.below(ITEMS) as u32).collect(), timestamps: Vec::new() };
     let names: Vec<String> = (0..ITEMS).map(|item| item.to_string()).collect();
     Ok(Train {
+        users: Arc::default(),
         items: Arc::new(Items { id: names.clone(), title: names, image: vec![None; ITEMS] }),
         sequences: (0..STEPS * BATCH).map(sequence).collect(),
         max_history: LENGTH,

@@ -27,6 +27,17 @@ pub struct Items {
     pub image: Vec<Option<Vec<u8>>>,
 }
 
+/// What a user's interactions are for, in data with a split of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All are trained on.
+    Train,
+    /// The last is a validation target.
+    Validation,
+    /// The last is a test target.
+    Test,
+}
+
 /// A dataset, loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Corpus {
@@ -38,6 +49,10 @@ pub struct Corpus {
     pub interactions: Interactions,
     /// How the interactions came about, where that is known.
     pub truth: Option<Truth>,
+    /// Whether timestamps are mere places in a user's sequence, because the source has no times.
+    pub untimed: bool,
+    /// What each user's interactions are for, where the source says so.
+    pub given: Option<Vec<Part>>,
 }
 
 impl Corpus {
@@ -49,6 +64,8 @@ impl Corpus {
             Some("it has no interactions".to_string())
         } else if user.len() != item.len() || user.len() != timestamp.len() {
             Some(format!("columns of {}, {} and {} interactions", user.len(), item.len(), timestamp.len()))
+        } else if self.given.as_ref().is_some_and(|given| given.len() != users) {
+            Some("its own split does not have a part for each user".to_string())
         } else if self.items.title.len() != items || self.items.image.len() != items {
             Some("the items' columns differ in length".to_string())
         } else if let Some(worst) = user.iter().find(|n| **n as usize >= users) {
@@ -62,8 +79,14 @@ impl Corpus {
     /// Writes it as parquet files into `folder`.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let Interactions { user, item, timestamp } = &self.interactions;
-        write(folder, "users", df!("user_id" => &self.users))?;
-        write(folder, "interactions", df!("user" => user, "item" => item, "timestamp" => timestamp))?;
+        let mut users = df!("user_id" => &self.users).explain("building the users table", folder.display())?;
+        if let Some(given) = &self.given {
+            let parts: Vec<u32> = given.iter().map(|part| *part as u32).collect();
+            add(&mut users, Series::new("part".into(), parts))?;
+        }
+        write(folder, "users", Ok(users))?;
+        let time = if self.untimed { "position" } else { "timestamp" };
+        write(folder, "interactions", df!("user" => user, "item" => item, time => timestamp))?;
         let mut items = df!("item_id" => &self.items.id, "title" => &self.items.title)
             .explain("building the items table", folder.display())?;
         let images: BinaryChunked = self.items.image.iter().map(Option::as_deref).collect();
@@ -85,6 +108,8 @@ impl Corpus {
         let users = read(folder, "users")?;
         let interactions = read(folder, "interactions")?;
         let items = read(folder, "items")?;
+        let untimed = interactions.column("position").is_ok();
+        let given = users.column("part").is_ok().then(|| parts(&users)).transpose()?;
         let image = column(&items, "image")?;
         let image = image.binary().explain("reading pictures", folder.display())?;
         let corpus = Self {
@@ -92,8 +117,10 @@ impl Corpus {
             interactions: Interactions {
                 user: numbers(&interactions, "user")?,
                 item: numbers(&interactions, "item")?,
-                timestamp: integers(&interactions, "timestamp")?,
+                timestamp: integers(&interactions, if untimed { "position" } else { "timestamp" })?,
             },
+            untimed,
+            given,
             truth: folder.join("truth.parquet").exists().then(|| load_truth(folder, &items)).transpose()?,
             items: Items {
                 id: strings(&items, "item_id")?,
@@ -104,6 +131,12 @@ impl Corpus {
         corpus.check()?;
         Ok(corpus)
     }
+}
+
+fn parts(users: &DataFrame) -> Result<Vec<Part>> {
+    let part = |number| [Part::Train, Part::Validation, Part::Test].into_iter().find(|part| *part as u32 == number);
+    let parts: Option<Vec<Part>> = numbers(users, "part")?.into_iter().map(part).collect();
+    parts.ok_or_else(|| Error::new("a user's part is none of 0, 1 and 2").at("users.parquet"))
 }
 
 fn load_truth(folder: &Path, items: &DataFrame) -> Result<Truth> {

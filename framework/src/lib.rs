@@ -10,6 +10,7 @@ pub mod archive;
 pub mod checkpoint;
 pub mod comparison;
 pub mod context;
+mod controls;
 pub mod corpus;
 pub mod device;
 pub mod error;

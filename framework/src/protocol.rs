@@ -6,30 +6,96 @@ use crate::corpus::{Corpus, Items};
 use crate::error::{Error, Result};
 use crate::evaluation;
 use crate::metrics::Metric;
-use crate::plugin::defaults;
-use crate::rng::Rng;
-use crate::roles::{Query, Scorer};
+use crate::plugin::{Pick, Setting, defaults};
+use crate::problem::Reader;
+use crate::roles::{Query, Scorer, Source, SplitRule};
 use crate::truth::Truth;
 use crate::{choice, settings};
-use std::collections::HashSet;
+use serde_json::json;
+use std::borrow::Cow;
 use std::sync::Arc;
+use toml::Value;
+
+mod candidates;
+mod filter;
 
 choice! {
-    /// How interactions are divided into training, validation and test.
-    pub enum SplitRule {
-        /// Each user's last interaction is the test target, the one before it the validation target.
-        LeaveOneOut = "leave_one_out",
+    /// How negatives are drawn.
+    pub enum Draw {
+        /// All items alike.
+        Uniform = "uniform",
+        /// In proportion to an item's training interactions plus one.
+        Popularity = "popularity",
+        /// From the items next to the target in the order of training interactions, three times as many as are drawn: so
+        /// that popularity alone tells nothing.
+        Matched = "popularity_matched",
+    }
+}
+
+choice! {
+    /// Which items are no negatives of a user.
+    pub enum Avoid {
+        /// All that the user ever interacted with.
+        Interacted = "interacted",
+        /// Only those of the history that a recommender may see, as LLaRA does (Liao et al., SIGIR 2024).
+        History = "history",
+    }
+}
+
+/// The fewest interactions of a user and of an item that stay; one number in TOML where both are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KCore {
+    /// Of a user.
+    pub users: usize,
+    /// Of an item.
+    pub items: usize,
+}
+
+settings! {
+    /// [`KCore`] as a table.
+    pub struct Both {
+        /// The fewest interactions of a user.
+        #[range(0..=1000)]
+        pub users: usize,
+        /// The fewest interactions of an item.
+        #[range(0..=1000)]
+        pub items: usize,
+    }
+}
+
+impl Setting for KCore {
+    fn kind() -> String {
+        "integer from 0 to 1000, or table with `users` and `items`".into()
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        match value {
+            Value::Table(_) => Both::read(value, reader).map(|Both { users, items }| Self { users, items }),
+            Value::Integer(0..=1000) => usize::read(value, reader).map(|k| Self { users: k, items: k }),
+            Value::Integer(_) => reader.out_of_range(value, "0..=1000"),
+            _ => reader.wrong_type(value, &Self::kind()),
+        }
+    }
+    fn write(&self) -> Value {
+        match *self {
+            Self { users, items } if users == items => users.write(),
+            Self { users, items } => Both { users, items }.write(),
+        }
     }
 }
 
 settings! {
     /// Which items are ranked for a case, the same for every model and seed.
     pub struct Candidates {
-        /// Items besides the target, drawn uniformly from those that the user never interacted with; 0 ranks the whole
-        /// catalogue. Metrics then carry the number of candidates in their name: `hr@1|c21`.
+        /// Items besides the target; 0 ranks the whole catalogue. Metrics then carry the number of candidates in their
+        /// name: `hr@1|c21`.
         #[range(0..=1_000_000)]
         pub negatives: usize = 0,
-        /// Validation cases and test cases that are evaluated at most, the same users' in both; 0 evaluates all.
+        /// How negatives are drawn.
+        pub draw: Draw = Draw::Uniform,
+        /// Which items are never drawn.
+        pub avoid: Avoid = Avoid::Interacted,
+        /// Validation cases and test cases that are evaluated at most, of the same users where both parts have the same;
+        /// 0 evaluates all.
         #[range(0..=100_000_000)]
         pub cases: usize = 0,
         /// What cases and negatives are drawn with.
@@ -41,10 +107,14 @@ settings! {
     /// What is kept of the data, how it is split and how it is ranked.
     pub struct Protocol {
         /// Users and items with fewer interactions are removed, again and again until none is left; 0 keeps all.
+        pub k_core: KCore = KCore { users: 5, items: 5 },
+        /// Of each user only so many interactions are used after that, those with the most popular items; 0 uses all. The
+        /// catalogue stays, and what else the user knows is no negative. Only to reproduce the repository of MLLM-MSR,
+        /// which uses 6: it makes popularity a strong guess.
         #[range(0..=1000)]
-        pub k_core: usize = 5,
+        pub most_popular: usize = 0,
         /// How interactions are divided into training, validation and test.
-        pub split: SplitRule = SplitRule::LeaveOneOut,
+        pub split: Pick<dyn SplitRule>,
         /// The most recent interactions of a user that a recommender may see.
         #[range(1..=100_000)]
         pub max_history: usize = 50,
@@ -56,6 +126,11 @@ settings! {
 }
 
 impl Protocol {
+    /// All that decides what it leaves: its settings, and the version of its split.
+    pub fn identity(&self) -> serde_json::Value {
+        json!({ "settings": self.write(), "split": self.split.identity() })
+    }
+
     /// What follows a metric's name, so that metrics over few candidates are never taken for those of the catalogue.
     pub fn metric_suffix(&self) -> String {
         match self.candidates.negatives {
@@ -78,6 +153,40 @@ pub struct Statistics {
     pub test_cases: usize,
     /// Share of interactions whose user has another one at the same timestamp: their order is the source's.
     pub tie_rate: f64,
+    /// Interactions that are trained on; 0 in records from before it was counted.
+    #[serde(default)]
+    pub training: usize,
+    /// Mean share of training interactions that are later than the test target; none where the data has no times.
+    #[serde(default)]
+    pub leak_rate: Option<f64>,
+    /// Test cases whose target no training interaction has.
+    #[serde(default)]
+    pub cold_targets: usize,
+}
+
+/// Where one user's interactions are divided; places count from the oldest interaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// So many interactions are trained on.
+    pub train: usize,
+    /// The place of the validation target; what is before it is its history.
+    pub validation: Option<usize>,
+    /// The place of the test target; what is before it is its history.
+    pub test: Option<usize>,
+}
+
+impl Cut {
+    /// All for training.
+    pub fn train(interactions: usize) -> Self {
+        Self { train: interactions, validation: None, test: None }
+    }
+
+    /// Whether nothing is predicted that was trained on, or from nothing, or that is in an earlier target's history.
+    fn is_sound(&self, interactions: usize) -> bool {
+        let after = |place: Option<usize>| place.is_none_or(|place| place >= self.train.max(1) && place < interactions);
+        let order = self.validation.zip(self.test).is_none_or(|(validation, test)| validation < test);
+        self.train <= interactions && after(self.validation) && after(self.test) && order
+    }
 }
 
 /// One user's training interactions, oldest first.
@@ -139,6 +248,8 @@ impl Cases {
 /// All that a recommender may learn from.
 #[derive(Clone, Debug)]
 pub struct Train {
+    /// The source's own id of each user.
+    pub users: Arc<Vec<String>>,
     /// The catalogue.
     pub items: Arc<Items>,
     /// One sequence per user, by user index.
@@ -191,38 +302,35 @@ pub struct Split {
 
 /// Applies the protocol to a corpus.
 pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result<Split> {
-    let kept = k_core(corpus, protocol.k_core);
-    if kept.rows.is_empty() {
-        return Err(Error::new(format!("the {}-core of the dataset is empty", protocol.k_core))
+    let kept = filter::k_core(corpus, protocol.k_core);
+    if kept.is_empty() {
+        return Err(Error::new(format!("the {}-core of the dataset is empty", protocol.k_core.write()))
             .at("protocol.k_core")
             .fix("a lower k_core, or more data"));
     }
-    let mut sequences = sequences(corpus, &kept);
-    let tie_rate = tie_rate(&sequences);
-    let empty = || Cases { max_history: protocol.max_history, mask_seen: protocol.mask_seen, ..Cases::default() };
-    let (mut validation, mut test) = (empty(), empty());
-    for (user, sequence) in sequences.iter_mut().enumerate().filter(|(_, sequence)| sequence.items.len() >= 3) {
-        for cases in [&mut test, &mut validation] {
-            let target = sequence.items.pop().unwrap_or_default();
-            sequence.timestamps.pop();
-            cases.users.push(user as u32);
-            cases.histories.push(sequence.items.clone());
-            cases.targets.push(target);
-        }
-    }
-    if test.is_empty() {
-        return Err(Error::new("no user has the 3 interactions that leave-one-out needs").at("protocol.split"));
-    }
-    let num_items = kept.items.len();
-    choose(&protocol.candidates, &mut validation, &mut test, num_items)?;
+    let whole = filter::sequences(corpus, &kept);
+    let chosen = match protocol.most_popular {
+        0 => Cow::Borrowed(&whole),
+        n => Cow::Owned(filter::most_popular(&whole, kept.items.len(), n)),
+    };
+    let given: Option<Vec<_>> =
+        corpus.given.as_ref().map(|parts| kept.users.iter().map(|user| parts[*user as usize]).collect());
+    let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
+    let Divided { sequences, mut validation, mut test } = divide(&chosen, &cuts, protocol)?;
+    let trained = trained(&sequences, kept.items.len());
+    candidates::choose(&protocol.candidates, [&mut validation, &mut test], &whole, &trained)?;
     let statistics = Statistics {
         users: kept.users.len(),
         items: kept.items.len(),
-        interactions: kept.rows.len(),
+        interactions: chosen.iter().map(|sequence| sequence.items.len()).sum(),
         test_cases: test.len(),
-        tie_rate,
+        tie_rate: if corpus.untimed { 0.0 } else { tie_rate(&chosen) },
+        training: sequences.iter().map(|sequence| sequence.items.len()).sum(),
+        leak_rate: (!corpus.untimed).then(|| leak_rate(&chosen, &cuts, &sequences, &test)),
+        cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
     let train = Train {
+        users: Arc::new(kept.users.iter().map(|user| corpus.users[*user as usize].clone()).collect()),
         items: Arc::new(items(corpus, &kept.items)),
         sequences,
         max_history: protocol.max_history,
@@ -233,97 +341,68 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     Ok(Split { train, test: Sealed { cases: test }, statistics })
 }
 
-/// Draws the cases that are evaluated and what is ranked in each. `test` still has whole histories.
-fn choose(settings: &Candidates, validation: &mut Cases, test: &mut Cases, num_items: usize) -> Result<()> {
-    let rng = Rng::new(settings.seed, "candidates");
-    if settings.cases > 0 && settings.cases < test.len() {
-        let mut users = test.users.clone();
-        rng.fork(0).shuffle(&mut users);
-        users.truncate(settings.cases);
-        users.sort_unstable();
-        validation.keep(&users);
-        test.keep(&users);
-    }
-    if settings.negatives == 0 {
-        return Ok(());
-    }
-    for n in 0..test.len() {
-        // A user's history before the test target and the target are all interactions there are.
-        let seen: HashSet<u32> = test.histories[n].iter().copied().chain([test.targets[n]]).collect();
-        if seen.len() + settings.negatives > num_items {
-            return Err(Error::new(format!(
-                "user {} knows {} of {num_items} items, too many for {} negatives",
-                test.users[n],
-                seen.len(),
-                settings.negatives
-            ))
-            .at("protocol.candidates.negatives")
-            .fix("fewer negatives"));
-        }
-        for (part, cases) in [&mut *validation, &mut *test].into_iter().enumerate() {
-            let mut rng = rng.fork(1 + part as u64).fork(u64::from(cases.users[n]));
-            let mut drawn = vec![cases.targets[n]];
-            while drawn.len() <= settings.negatives {
-                let item = rng.below(num_items) as u32;
-                if !seen.contains(&item) && !drawn.contains(&item) {
-                    drawn.push(item);
-                }
+/// Sequences to train on, and what is predicted.
+struct Divided {
+    sequences: Vec<Sequence>,
+    validation: Cases,
+    test: Cases,
+}
+
+/// Cuts every user's interactions, once it is sure that no cut lets a target be trained on.
+fn divide(whole: &[Sequence], cuts: &[Cut], protocol: &Protocol) -> Result<Divided> {
+    let place = || format!("protocol.split `{}`", protocol.split.name());
+    let unsound = whole.iter().zip(cuts).position(|(sequence, cut)| !cut.is_sound(sequence.items.len()));
+    if cuts.len() != whole.len() || unsound.is_some() {
+        return Err(Error::new(match unsound {
+            Some(user) => {
+                format!("leak: user {user} of the split has a target in training or history: {:?}", cuts[user])
             }
-            rng.shuffle(&mut drawn);
-            cases.candidates.push(drawn);
+            None => format!("{} cuts for {} users", cuts.len(), whole.len()),
+        })
+        .at(place())
+        .fix("this is a bug of the plugin: please report it"));
+    }
+    let empty = || Cases { max_history: protocol.max_history, mask_seen: protocol.mask_seen, ..Cases::default() };
+    let (mut validation, mut test) = (empty(), empty());
+    let mut sequences = Vec::with_capacity(whole.len());
+    for (user, (sequence, cut)) in whole.iter().zip(cuts).enumerate() {
+        for (cases, target) in [(&mut validation, cut.validation), (&mut test, cut.test)] {
+            if let Some(target) = target {
+                cases.users.push(user as u32);
+                cases.histories.push(sequence.items[..target].to_vec());
+                cases.targets.push(sequence.items[target]);
+            }
+        }
+        let (items, timestamps) = (sequence.items[..cut.train].to_vec(), sequence.timestamps[..cut.train].to_vec());
+        sequences.push(Sequence { items, timestamps });
+    }
+    for (cases, what) in [(&validation, "validation"), (&test, "test")] {
+        if cases.is_empty() {
+            return Err(Error::new(format!("no user has the interactions that a {what} case needs"))
+                .at(place())
+                .fix("a lower k_core, larger shares, or more data"));
         }
     }
-    Ok(())
+    Ok(Divided { sequences, validation, test })
 }
 
-/// What the k-core leaves: old indices of users and items in order, and the rows of the interactions.
-struct Kept {
-    users: Vec<u32>,
-    items: Vec<u32>,
-    rows: Vec<usize>,
+/// How often each item is trained on.
+fn trained(sequences: &[Sequence], num_items: usize) -> Vec<u32> {
+    let mut counts = vec![0; num_items];
+    sequences.iter().flat_map(|sequence| &sequence.items).for_each(|item| counts[*item as usize] += 1);
+    counts
 }
 
-/// Removes users and items with fewer than `k` interactions until every one left has at least `k`.
-///
-/// Items and users that never interacted go too, whatever `k`.
-fn k_core(corpus: &Corpus, k: usize) -> Kept {
-    let (user, item) = (&corpus.interactions.user, &corpus.interactions.item);
-    let mut rows: Vec<usize> = (0..user.len()).collect();
-    loop {
-        let count = |column: &[u32], size: usize| {
-            let mut counts = vec![0usize; size];
-            rows.iter().for_each(|row| counts[column[*row] as usize] += 1);
-            counts
-        };
-        let (of_user, of_item) = (count(user, corpus.users.len()), count(item, corpus.items.id.len()));
-        let before = rows.len();
-        rows.retain(|row| of_user[user[*row] as usize] >= k && of_item[item[*row] as usize] >= k);
-        if rows.len() == before {
-            let present = |counts: &[usize]| (0..counts.len() as u32).filter(|n| counts[*n as usize] > 0).collect();
-            return Kept { users: present(&of_user), items: present(&of_item), rows };
-        }
-    }
-}
-
-/// Each user's interactions in time order; equal timestamps keep the order of the source.
-fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
-    let position = |kept: &[u32], size: usize| {
-        let mut position = vec![0u32; size];
-        kept.iter().enumerate().for_each(|(new, old)| position[*old as usize] = new as u32);
-        position
+/// The mean share of all training interactions that are later than a case's target.
+fn leak_rate(whole: &[Sequence], cuts: &[Cut], sequences: &[Sequence], test: &Cases) -> f64 {
+    let mut times: Vec<i64> = sequences.iter().flat_map(|sequence| &sequence.timestamps).copied().collect();
+    times.sort_unstable();
+    let later = |user: &u32| {
+        let (sequence, cut) = (&whole[*user as usize], &cuts[*user as usize]);
+        let time = cut.test.map_or(i64::MAX, |place| sequence.timestamps[place]);
+        times.len() - times.partition_point(|other| *other <= time)
     };
-    let new_user = position(&kept.users, corpus.users.len());
-    let new_item = position(&kept.items, corpus.items.id.len());
-    let data = &corpus.interactions;
-    let mut rows = kept.rows.clone();
-    rows.sort_by_key(|row| data.timestamp[*row]);
-    let mut sequences = vec![Sequence::default(); kept.users.len()];
-    for row in rows {
-        let sequence = &mut sequences[new_user[data.user[row] as usize] as usize];
-        sequence.items.push(new_item[data.item[row] as usize]);
-        sequence.timestamps.push(data.timestamp[row]);
-    }
-    sequences
+    test.users.iter().map(later).sum::<usize>() as f64 / (times.len() * test.len()).max(1) as f64
 }
 
 fn tie_rate(sequences: &[Sequence]) -> f64 {

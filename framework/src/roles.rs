@@ -1,12 +1,12 @@
 //! The roles of an experiment: one trait each. A plugin is a value that implements one of them.
 
 use crate::context::Context;
-use crate::corpus::{Corpus, Items};
+use crate::corpus::{Corpus, Items, Part};
 use crate::error::{Error, Result};
 use crate::evaluation::{Outcomes, Scores};
 use crate::language::Model;
 use crate::metrics::Metric;
-use crate::protocol::Train;
+use crate::protocol::{Cut, Sequence, Train};
 use crate::role;
 use burn::tensor::{Int, Tensor};
 use serde_json::Value;
@@ -33,6 +33,23 @@ pub trait Dataset: Send + Sync + Debug {
     }
 }
 role!(dyn Dataset, "dataset");
+
+/// What the data says about itself that a split may need.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source<'a> {
+    /// Whether timestamps are mere places in a user's sequence.
+    pub untimed: bool,
+    /// The part that each user belongs to, where the data has a split of its own.
+    pub given: Option<&'a [Part]>,
+}
+
+/// Divides interactions into training, validation and test.
+pub trait SplitRule: Send + Sync + Debug {
+    /// Where each of the users' interactions, oldest first, are divided. The framework sees to it that no target is
+    /// trained on.
+    fn cut(&self, users: &[Sequence], source: Source) -> Result<Vec<Cut>>;
+}
+role!(dyn SplitRule, "split");
 
 /// Ranks items for a user.
 pub trait Recommender: Send + Sync + Debug {

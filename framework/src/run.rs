@@ -2,20 +2,20 @@
 
 use crate::ablation::Plan;
 use crate::context::{Context, Epoch};
+use crate::controls;
 use crate::corpus::{self, Corpus};
 use crate::error::{Error, Explain, Result};
 use crate::evaluation::{self, Outcomes, Scores};
 use crate::metrics;
-use crate::plugin::Setting;
 use crate::progress::Progress;
-use crate::protocol::{Split, split};
+use crate::protocol::{Cases, Split, split};
 use crate::provenance::Code;
 use crate::roles::Scorer;
 use crate::stage::{self, Artifact, Stage, Trace, found_or_made};
 use crate::statistics;
 use crate::store::{Committed, Store, hash_json, now};
 use crate::{device, log};
-use polars::prelude::{Column, DataFrame, ParquetReader, SerReader};
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, SerReader, Series};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -29,6 +29,8 @@ pub struct Keys {
     pub recommender: Stage,
     /// The stage that leaves the scores.
     pub evaluator: Stage,
+    /// The stage that looks at evaluation itself.
+    pub controls: Stage,
     /// The hash of all that makes two numbers comparable: data, protocol, metric definitions.
     pub fingerprint: String,
     /// The run's id.
@@ -47,7 +49,7 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let spec = &plan.spec;
     let files = spec.dataset.files(cache).map_err(|error| error.at("dataset"))?;
     let dataset = json!({ "plugin": spec.dataset.identity(), "files": stage::file_hashes(&files)? });
-    let protocol = spec.protocol.write();
+    let protocol = spec.protocol.identity();
     let inputs = spec.recommender.inputs(cache).map_err(|error| error.at("recommender"))?;
     let recommender = json!({
         "plugin": spec.recommender.identity(),
@@ -67,10 +69,13 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     }
     let fingerprint = hash_json(&json!({ "dataset": task, "protocol": protocol, "metrics": versions }));
     let evaluator = Stage::new("evaluator", evaluator);
+    let controls = json!({ "evaluator": spec.evaluator.identity(), "metrics": versions, "dataset": dataset,
+        "protocol": protocol, "device": spec.device.backend() });
     Ok(Keys {
         dataset: Stage::new("dataset", dataset),
         recommender: Stage::new("recommender", recommender),
         run: evaluator.key.clone(),
+        controls: Stage::new("controls", controls),
         evaluator,
         fingerprint,
     })
@@ -153,13 +158,7 @@ impl Runner {
             Context::new(device.clone(), plan.seed, work.to_path_buf(), cache.clone(), progress.clone())
                 .with_generations(generations.clone())
         };
-        let dataset = found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), |folder, work| {
-            let cx = context(work);
-            let corpus = plan.spec.dataset.load(&cx)?;
-            corpus.check()?;
-            corpus.save(folder)?;
-            Ok((Value::Null, cx.cost()))
-        })?;
+        let dataset = self.dataset(plan, keys, &context)?;
         let split = self.split(plan, keys, &dataset)?;
         let recommender =
             found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
@@ -169,6 +168,16 @@ impl Runner {
                 Ok((epochs, cx.cost()))
             })?;
         let statistics = json!(split.statistics);
+        let controls = match plan.spec.controls {
+            true => {
+                let found = found_or_made(&self.store, &keys.controls, false, |_, work| {
+                    let cx = context(work);
+                    Ok((controls::check(&split, &*plan.spec.evaluator, &cx)?, cx.cost()))
+                })?;
+                json!({ "stage": keys.controls.key, "values": found.record.notes })
+            }
+            false => Value::Null,
+        };
         let evaluator = found_or_made(&self.store, &keys.evaluator, self.is_fresh("evaluator"), |folder, work| {
             let cx = context(work);
             let scorer = plan.spec.recommender.load(recommender.folder(), &split.train, &cx)?;
@@ -180,9 +189,29 @@ impl Runner {
         })?;
         let seconds = clock.elapsed().as_secs_f64();
         let traces = [&dataset, &recommender, &evaluator].map(|artifact| artifact.trace.clone());
-        let record = self.record(plan, keys, [&recommender, &evaluator], &traces, statistics, started, seconds)?;
+        let known = json!({ "data": statistics, "controls": controls });
+        let record = self.record(plan, keys, [&recommender, &evaluator], &traces, known, started, seconds)?;
         self.split = Some((split_key(keys), split));
         self.commit(keys, record)
+    }
+
+    /// The plan's data set, found or made.
+    pub fn corpus(&mut self, plan: &Plan) -> Result<Corpus> {
+        let device = device::open(&plan.spec.device)?;
+        let (cache, progress) = (self.cache.clone(), self.progress.clone());
+        let context =
+            |work: &Path| Context::new(device.clone(), plan.seed, work.into(), cache.clone(), progress.clone());
+        Corpus::load(self.dataset(plan, &keys(plan, &self.cache)?, &context)?.folder())
+    }
+
+    fn dataset(&self, plan: &Plan, keys: &Keys, context: &dyn Fn(&Path) -> Context) -> Result<Artifact> {
+        found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), |folder, work| {
+            let cx = context(work);
+            let corpus = plan.spec.dataset.load(&cx)?;
+            corpus.check()?;
+            corpus.save(folder)?;
+            Ok((Value::Null, cx.cost()))
+        })
     }
 
     fn is_fresh(&self, stage: &str) -> bool {
@@ -208,7 +237,7 @@ impl Runner {
         keys: &Keys,
         [recommender, evaluator]: [&Artifact; 2],
         traces: &[Trace],
-        statistics: Value,
+        known: Value,
         started: &str,
         seconds: f64,
     ) -> Result<Value> {
@@ -227,7 +256,8 @@ impl Runner {
             "seconds": seconds,
             "plan": plan_table,
             "fingerprint": keys.fingerprint,
-            "data": statistics,
+            "data": known["data"],
+            "controls": known["controls"],
             "data_hash": hash_json(&keys.dataset.inputs["files"]),
             "stages": traces,
             "epochs": epochs,
@@ -262,6 +292,7 @@ fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: 
     let outcomes = evaluation::rank(scorer, cases, split.train.num_items(), plan.spec.evaluator.list_depth(), cx)?;
     let scores = plan.spec.evaluator.evaluate(&outcomes)?.named(&plan.spec.protocol.metric_suffix());
     save_scores(&outcomes, &scores, split, folder)?;
+    save_cases(cases, folder)?;
     let mut summary = serde_json::Map::new();
     for (name, values) in &scores.per_user {
         let interval = statistics::bootstrap_mean(values, plan.seed);
@@ -294,6 +325,16 @@ fn save_scores(outcomes: &Outcomes, scores: &Scores, split: &Split, folder: &Pat
     ];
     columns.extend(scores.per_user.iter().map(|(name, values)| Column::new(name.as_str().into(), values)));
     corpus::write(folder, "scores", DataFrame::new(outcomes.users.len(), columns))
+}
+
+/// What was asked, the same bytes for all models of a protocol: so the store keeps it once, and equal hashes prove it.
+fn save_cases(cases: &Cases, folder: &Path) -> Result<()> {
+    let mut columns = vec![Column::new("user".into(), &cases.users), Column::new("target".into(), &cases.targets)];
+    if !cases.candidates.is_empty() {
+        let lists: Vec<Series> = cases.candidates.iter().map(|list| Series::new("".into(), list)).collect();
+        columns.push(Column::new("candidates".into(), lists));
+    }
+    corpus::write(folder, "cases", DataFrame::new(cases.len(), columns))
 }
 
 /// A run's scores of each user, in the order of the test cases.

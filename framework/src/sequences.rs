@@ -22,18 +22,18 @@ pub fn pad(rows: &[&[u32]], padding: usize, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(padded.collect(), [rows.len(), length]), device)
 }
 
-/// What one step learns from: at each position the item that came next.
+/// What one step learns from.
 pub struct Batch {
     /// What is read, `[rows, length]`.
     pub histories: Tensor<2, Int>,
-    /// Which of the `rows * length` positions are no padding, `[n]`; `None` when all are.
+    /// The positions of the `rows * length` whose states are matched with items, `[n]`; `None` when all are.
     pub positions: Option<Tensor<1, Int>>,
-    /// The next item at each of them, `[n]`.
+    /// The right item at each of them, `[n]`.
     pub targets: Tensor<1, Int>,
 }
 
 impl Batch {
-    /// A batch of `rows`, each at least two items long.
+    /// A batch of `rows`, each at least two items long, where the next item is right at each position.
     pub fn new(rows: &[&[u32]], padding: usize, device: &Device) -> Self {
         let read: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
         let histories = pad(&read, padding, device);
@@ -41,13 +41,32 @@ impl Batch {
         let targets = rows.iter().flat_map(|row| &row[1..]).map(|item| i64::from(*item));
         let real = read.iter().enumerate().flat_map(|(n, row)| (n + 1) * length - row.len()..(n + 1) * length);
         let positions: Vec<i64> = real.map(|position| position as i64).collect();
-        let integers = |values: Vec<i64>| {
-            let shape = [values.len()];
-            Tensor::<1, Int>::from_data(TensorData::new(values, shape), device)
-        };
         let whole = positions.len() == rows.len() * length;
-        Self { histories, positions: (!whole).then(|| integers(positions)), targets: integers(targets.collect()) }
+        let positions = (!whole).then(|| integers(positions, device));
+        Self { histories, positions, targets: integers(targets.collect(), device) }
     }
+
+    /// A batch of whole `rows` where `mask` stands at the `places` of each, and what stood there is right.
+    pub fn masked(rows: &[&[u32]], places: &[Vec<usize>], mask: u32, padding: usize, device: &Device) -> Self {
+        let mut read: Vec<Vec<u32>> = rows.iter().map(|row| row.to_vec()).collect();
+        let length = rows.iter().map(|row| row.len()).max().unwrap_or(0).max(1);
+        let (mut positions, mut targets) = (Vec::new(), Vec::new());
+        for (n, (row, places)) in read.iter_mut().zip(places).enumerate() {
+            let start = (n + 1) * length - row.len();
+            for place in places {
+                positions.push((start + place) as i64);
+                targets.push(i64::from(std::mem::replace(&mut row[*place], mask)));
+            }
+        }
+        let read: Vec<&[u32]> = read.iter().map(Vec::as_slice).collect();
+        let positions = Some(integers(positions, device));
+        Self { histories: pad(&read, padding, device), positions, targets: integers(targets, device) }
+    }
+}
+
+fn integers(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let shape = [values.len()];
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 #[cfg(test)]
@@ -70,5 +89,14 @@ mod tests {
         assert_eq!(integers(batch.histories.into_data()), [1, 2, 9, 4]);
         assert_eq!(integers(batch.positions.expect("padding").into_data()), [0, 1, 3]);
         assert_eq!(integers(batch.targets.into_data()), [2, 3, 5]);
+    }
+
+    #[test]
+    fn a_masked_batch_asks_for_what_it_hides() {
+        let batch = Batch::masked(&[&[1, 2, 3], &[4, 5]], &[vec![2, 0], vec![1]], 8, 9, &Device::flex());
+        let integers = |data: burn::tensor::TensorData| data.iter::<i64>().collect::<Vec<_>>();
+        assert_eq!(integers(batch.histories.into_data()), [8, 2, 8, 9, 4, 8]);
+        assert_eq!(integers(batch.positions.expect("some").into_data()), [2, 0, 5]);
+        assert_eq!(integers(batch.targets.into_data()), [3, 1, 5]);
     }
 }

@@ -20,7 +20,7 @@ settings! {
         /// Where interactions and items come from.
         pub dataset: Pick<dyn Dataset>,
         /// What is kept of the data, how it is split and how it is ranked.
-        pub protocol: Protocol = defaults(),
+        pub protocol: Protocol,
         /// What ranks the items.
         pub recommender: Pick<dyn Recommender>,
         /// What the ranks are turned into.
@@ -29,6 +29,9 @@ settings! {
         pub seeds: Seeds = Seeds(vec![1]),
         /// Where tensors live: `flex` (pure Rust, CPU), `cuda:0`, `tch`, `tch:0`, `wgpu`.
         pub device: DeviceName = DeviceName("flex".into()),
+        /// Whether recommenders whose scores are known (constant, random, oracle, popularity, shuffled labels) are
+        /// evaluated too, once for each protocol; a run fails if they do not get what they must.
+        pub controls: bool = true,
         /// The row that variants are compared with; the recommender's name when empty.
         pub base: String = String::new(),
         /// How rows are compared with the base.

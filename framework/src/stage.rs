@@ -186,12 +186,20 @@ pub fn peak_memory_mb() -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
-/// Hashes the files a dataset reads, by name.
+/// Hashes the files a dataset reads, by name; files of one name in several folders are counted.
 pub fn file_hashes(files: &[PathBuf]) -> Result<Value> {
-    let hash = |path: &PathBuf| {
+    let mut hashes = serde_json::Map::new();
+    for path in files {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        crate::store::hash_file(path).map(|hash| (name, Value::from(hash)))
-    };
-    let hashes: Result<serde_json::Map<String, Value>> = files.iter().map(hash).collect();
-    hashes.explain("hashing data", "dataset").map(Value::Object)
+        let hash = crate::store::hash_file(path).explain("hashing data", "dataset")?;
+        let mut own = name.clone();
+        for n in 2.. {
+            if !hashes.contains_key(&own) {
+                break;
+            }
+            own = format!("{name} ({n})");
+        }
+        hashes.insert(own, hash.into());
+    }
+    Ok(Value::Object(hashes))
 }

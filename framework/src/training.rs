@@ -1,5 +1,5 @@
-//! The one trainer of all sequence models: shifted sequences, Adam, early stopping on validation, and a state on disk
-//! after each epoch from which a killed run goes on to the same result.
+//! The one trainer of all sequence models: shifted sequences unless a model masks them, Adam, early stopping on
+//! validation, and a state on disk after each epoch from which a killed run goes on to the same result.
 //!
 //! A model says only what it computes (`SequenceModel`); what it is trained against is a `Loss`.
 
@@ -33,6 +33,19 @@ pub trait SequenceModel: Module + 'static {
 
     /// The items' embeddings, `[items, hidden]`; an item's score is the dot product with a state.
     fn item_embeddings(&self) -> Tensor<2>;
+
+    /// What one step learns from `rows`, each two to `max_seq_length() + 1` items long, oldest first. Unless a model
+    /// says otherwise, each state predicts the next item.
+    ///
+    /// `padding` is the index that follows the last item's; `rng` belongs to that step.
+    fn batch(&self, rows: &[&[u32]], padding: usize, _rng: &mut Rng, device: &Device) -> Batch {
+        Batch::new(rows, padding, device)
+    }
+
+    /// What `states` is given so that its last state predicts the item that follows `histories`.
+    fn question(&self, histories: Tensor<2, Int>) -> Tensor<2, Int> {
+        histories
+    }
 }
 
 settings! {
@@ -135,14 +148,18 @@ impl Trainer<'_> {
         Ok(losses.iter().sum::<f64>() / losses.len() as f64)
     }
 
-    /// One update from the mean loss over all positions of `rows`; that loss.
+    /// One update from the mean loss over all targets in `rows`; that loss.
     fn step<M: SequenceModel>(&self, state: &mut State<M>, rows: &[&[u32]], rng: &Rng) -> f64 {
-        let positions: usize = rows.iter().map(|row| row.len() - 1).sum();
-        let shards = self.shards.cut(rows).into_iter().enumerate();
-        // `train` gives each replica leaves of its own, so the shards' graphs share nothing.
-        let work: Vec<_> = shards.map(|(n, rows)| (state.model.clone().train(), rows, rng.fork(n as u64))).collect();
-        let results = self.shards.run(work, |(model, rows, rng)| {
-            let batch = Batch::new(rows, self.train.num_items(), &self.cx.device.clone().autodiff());
+        let device = self.cx.device.clone().autodiff();
+        let shard = |(n, rows): (usize, &[&[u32]])| {
+            let rng = rng.fork(n as u64);
+            let batch = state.model.batch(rows, self.train.num_items(), &mut rng.fork(2), &device);
+            // `train` gives each replica leaves of its own, so the shards' graphs share nothing.
+            (state.model.clone().train(), batch, rng)
+        };
+        let work: Vec<_> = self.shards.cut(rows).into_iter().enumerate().map(shard).collect();
+        let positions: usize = work.iter().map(|(_, batch, _)| batch.targets.dims()[0]).sum();
+        let results = self.shards.run(work, |(model, batch, rng)| {
             let share = batch.targets.dims()[0] as f64 / positions as f64;
             gradients(&model, batch, self.loss, &rng, share)
         });
@@ -267,7 +284,8 @@ impl<M: SequenceModel> Scorer for Trained<M> {
     fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>> {
         let recent = |query: &Query| query.history.len().saturating_sub(self.length);
         let rows: Vec<&[u32]> = queries.iter().map(|query| &query.history[recent(query)..]).collect();
-        let states = self.model.states(sequences::pad(&rows, self.num_items, &cx.device), &mut Noise::none());
+        let histories = sequences::pad(&rows, self.num_items, &cx.device);
+        let states = self.model.states(self.model.question(histories), &mut Noise::none());
         let [rows, length, hidden] = states.dims();
         let last = states.slice([0..rows, length - 1..length, 0..hidden]).reshape([rows, hidden]);
         Ok(last.matmul(self.model.item_embeddings().transpose()))

@@ -4,12 +4,21 @@ mod aggregator {
     mod placebo;
     mod recurrent;
 }
+mod baskets;
 mod counts;
+mod factors;
 #[cfg(test)]
 mod fixture;
 mod dataset {
+    mod amazon_reviews;
+    mod lastfm;
+    mod microlens;
     mod movielens;
     mod placebo;
+    mod recbole;
+    mod sequences;
+    mod steam;
+    mod table;
     mod world;
 }
 mod evaluator {
@@ -33,8 +42,18 @@ mod loss {
 }
 mod nn;
 mod recommender {
+    mod bert4rec;
+    mod bpr_mf;
+    mod caser;
+    mod ease;
+    mod esasrec;
+    mod fpmc;
+    mod gru4rec;
+    mod imported;
+    mod item_knn;
     mod llm;
     mod markov;
+    mod narm;
     mod oracle;
     mod placebo;
     mod popularity;
@@ -43,4 +62,6 @@ mod recommender {
     mod sasrec;
 }
 mod placebo;
+mod reading;
+mod split;
 mod template;

@@ -6,8 +6,8 @@ use framework::error::{Error, Explain, Result};
 use framework::metrics;
 use framework::plugin::{Field, Role};
 use framework::problem::range_in_words;
-use framework::protocol::Protocol;
-use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Recommender};
+use framework::protocol::{Candidates, Protocol};
+use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Recommender, SplitRule};
 use framework::spec::Spec;
 use std::fmt::Write;
 use std::path::Path;
@@ -17,6 +17,7 @@ pub fn pages() -> Vec<(String, String)> {
     let mut pages = vec![("spec.md".to_string(), spec()), ("metrics.md".into(), metric_definitions())];
     pages.push(role::<dyn Dataset>("Where interactions and items come from."));
     pages.push(role::<dyn Recommender>("What ranks the items for a user."));
+    pages.push(role::<dyn SplitRule>("How interactions are divided into training, validation and test: `[protocol.split]`. The framework refuses a division by which a target would be trained on."));
     pages.push(role::<dyn Loss>("What a sequence model is trained against."));
     pages.push(role::<dyn Evaluator>("What the ranks of the test targets are turned into."));
     pages.push(role::<dyn LanguageModel>("What writes texts and judges answers."));
@@ -57,6 +58,8 @@ fn spec() -> String {
     text += &fields(Spec::FIELDS);
     text += "\n## `[protocol]`\n\n";
     text += &fields(Protocol::FIELDS);
+    text += "\n## `[protocol.candidates]`\n\n";
+    text += &fields(Candidates::FIELDS);
     text += "\n## `[comparison]`\n\n";
     text += &fields(Comparison::FIELDS);
     text += "\n## `[[ablation]]`\n\n";

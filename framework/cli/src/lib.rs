@@ -100,6 +100,23 @@ enum Command {
         #[arg(long)]
         origin: bool,
     },
+    /// Judges lists of items that other software made, as rows of a spec's table: TREC runs, or tables (TSV, CSV, JSON
+    /// lines, parquet) with `user_id`, `item_id` and `score`.
+    Score {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// The files; each row is called like its file.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Describes a spec's data set: sizes, lengths, times, ties, repeats, what is missing, and what the protocol leaves.
+    Data {
+        #[command(flatten)]
+        spec: SpecArgument,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Names the keys that make (or made) a stage run again.
     Why {
         /// A run, or a spec's file.
@@ -308,6 +325,8 @@ type Outcome = std::result::Result<ExitCode, Rejected>;
 impl Cli {
     fn execute(&self, built_in: BuiltIn) -> Outcome {
         match &self.command {
+            Command::Score { spec, files } => return self.score(spec.load(built_in)?, built_in, files),
+            Command::Data { spec, json } => self.data(&spec.load(built_in)?.plans[0], built_in, *json)?,
             Command::Run { spec, fresh, workers } => {
                 return self.run(&spec.load(built_in)?, built_in, fresh, workers);
             }

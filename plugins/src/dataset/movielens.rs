@@ -4,6 +4,7 @@
 //! `::` files; posters from `posters/<item id>.jpg` beside them. Titles keep the year: `Toy Story (1995)`. What is
 //! truncated or edited is an error with its file and line: a result on half a dataset looks like any other result.
 
+use crate::reading::{Pictures, catalogue};
 use framework::archive::{Archive, FileSum, PythonPackage, Zip};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Items};
@@ -41,14 +42,13 @@ impl Dataset for MovieLens {
         let source = Source::find(self.release, &cx.cache)?;
         let (items, index) = source.items()?;
         let (users, interactions) = source.ratings(&index, self.min_rating)?;
-        Ok(Corpus { users, items, interactions, truth: None })
+        Ok(Corpus { users, items, interactions, ..Corpus::default() })
     }
 
     fn files(&self, cache: &Path) -> Result<Vec<PathBuf>> {
-        let Source { folder, layout, .. } = Source::find(self.release, cache)?;
-        let mut files = vec![folder.join(layout.ratings), folder.join(layout.items)];
-        files.extend(posters(&folder)?);
-        Ok(files)
+        let source = Source::find(self.release, cache)?;
+        let files = [source.layout.ratings, source.layout.items].map(|name| source.folder.join(name));
+        Ok(files.into_iter().chain(source.posters()?.into_files()).collect())
     }
 }
 
@@ -148,25 +148,26 @@ impl Source {
 
     /// The catalogue, in the order of the source, and where each id is in it.
     fn items(&self) -> Result<(Items, HashMap<u32, u32>)> {
-        let (mut items, mut index) = (Items::default(), HashMap::new());
+        let (mut ids, mut titles, mut index) = (Vec::new(), Vec::new(), HashMap::new());
         let lines = self.lines(1)?;
         for (line, fields) in lines.rows(self.layout.separators[1], self.layout.item_fields) {
             let fields = fields?;
             let id: u32 = lines.number(line, "item id", fields[0])?;
-            if index.insert(id, items.id.len() as u32).is_some() {
+            if index.insert(id, ids.len() as u32).is_some() {
                 return Err(lines.broken(line, format!("item {id} is there twice")));
             }
-            let title = match fields[2] {
+            ids.push(id.to_string());
+            titles.push(match fields[2] {
                 year if self.layout.year_apart => format!("{} ({year})", fields[1].trim()),
                 _ => fields[1].trim().to_string(),
-            };
-            let poster = self.folder.join(format!("posters/{id}.jpg"));
-            let poster = poster.exists().then(|| std::fs::read(&poster).explain("reading a poster", poster.display()));
-            items.id.push(id.to_string());
-            items.title.push(title);
-            items.image.push(poster.transpose()?);
+            });
         }
-        Ok((items, index))
+        Ok((catalogue(ids, titles, &self.posters()?)?, index))
+    }
+
+    /// The posters beside the ratings, if there is a folder of them.
+    fn posters(&self) -> Result<Pictures> {
+        Pictures::find(&self.folder.join("posters"))
     }
 
     /// The users, in the order of their first rating, and the ratings.
@@ -250,20 +251,6 @@ impl Lines {
             .at(format!("{}, line {line}", self.path.display()))
             .fix(format!("`ablate fetch {}` replaces what is not the original", self.name))
     }
-}
-
-/// The posters beside the ratings, sorted; none if there is no folder of them.
-fn posters(folder: &Path) -> Result<Vec<PathBuf>> {
-    let folder = folder.join("posters");
-    if !folder.exists() {
-        return Ok(Vec::new());
-    }
-    let entries = std::fs::read_dir(&folder).explain("listing posters", folder.display())?;
-    let paths = entries.map(|entry| entry.explain("listing posters", folder.display()).map(|entry| entry.path()));
-    let mut posters = paths.collect::<Result<Vec<PathBuf>>>()?;
-    posters.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    posters.sort();
-    Ok(posters)
 }
 
 const LICENCE: &str = "\

@@ -98,7 +98,13 @@ impl Dataset for World {
             .collect::<Result<_>>()?;
         let items = self.catalogue(&truth)?;
         let ids = users.iter().map(|user| format!("user-{user}")).collect();
-        Ok(Corpus { users: ids, items, interactions: self.interactions(&histories), truth: Some(truth) })
+        Ok(Corpus {
+            users: ids,
+            items,
+            interactions: self.interactions(&histories),
+            truth: Some(truth),
+            ..Corpus::default()
+        })
     }
 
     fn knows_truth(&self) -> bool {

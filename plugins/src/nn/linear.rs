@@ -10,6 +10,11 @@ pub(crate) fn linear(input: usize, output: usize, device: &Device) -> Linear {
     LinearConfig::new(input, output).with_initializer(Initializer::Zeros).init(device)
 }
 
+/// `[.., input]` to `[.., output]`, without a bias.
+pub(crate) fn projection(input: usize, output: usize, device: &Device) -> Linear {
+    LinearConfig::new(input, output).with_bias(false).with_initializer(Initializer::Zeros).init(device)
+}
+
 /// `[a, b]` indices below `count` to `[a, b, hidden_size]`.
 pub(crate) fn embedding(count: usize, hidden_size: usize, device: &Device) -> Embedding {
     EmbeddingConfig::new(count, hidden_size).with_initializer(Initializer::Zeros).init(device)

@@ -1,4 +1,7 @@
 //! Layers that plugins share; not plugins.
 
+pub(crate) mod gru;
+pub(crate) mod item_bias;
+pub(crate) mod ligr;
 pub(crate) mod linear;
 pub(crate) mod transformer;

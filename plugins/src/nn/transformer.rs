@@ -1,20 +1,26 @@
-//! The transformer block (Vaswani et al., NeurIPS 2017) as sequential recommenders use it: causal, dropout after each
-//! part, normalization before or after it.
+//! The transformer block (Vaswani et al., NeurIPS 2017) as sequential recommenders use it: dropout after each part,
+//! normalization before or after it.
 
 use super::linear::{LayerNorm, linear};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use framework::fused::{Causal, attention};
+use framework::fused::{Visible, attention, gelu};
 use framework::noise::Noise;
 
 /// What a block is made of.
 pub(crate) struct BlockSettings {
     pub(crate) hidden_size: usize,
     pub(crate) num_heads: usize,
+    /// Width of the feed-forward network.
+    pub(crate) inner_size: usize,
     pub(crate) dropout: f64,
+    /// Dropout between the feed-forward network's two layers.
+    pub(crate) inner_dropout: f64,
     pub(crate) norm_first: bool,
+    /// GELU between the feed-forward network's two layers, or ReLU.
+    pub(crate) gelu: bool,
 }
 
 /// Self-attention and a feed-forward network, each with a residual connection around it.
@@ -26,29 +32,34 @@ pub(crate) struct Block {
     outer: Linear,
     feed_forward_norm: LayerNorm,
     dropout: f64,
+    inner_dropout: f64,
     norm_first: bool,
+    gelu: bool,
 }
 
 impl Block {
     pub(crate) fn new(settings: &BlockSettings, device: &Device) -> Self {
-        let BlockSettings { hidden_size, num_heads, dropout, norm_first } = *settings;
+        let BlockSettings { hidden_size, num_heads, inner_size, dropout, inner_dropout, norm_first, gelu } = *settings;
         Self {
             attention: SelfAttention::new(hidden_size, num_heads, dropout, device),
             attention_norm: LayerNorm::new(hidden_size, device),
-            inner: linear(hidden_size, hidden_size, device),
-            outer: linear(hidden_size, hidden_size, device),
+            inner: linear(hidden_size, inner_size, device),
+            outer: linear(inner_size, hidden_size, device),
             feed_forward_norm: LayerNorm::new(hidden_size, device),
             dropout,
+            inner_dropout,
             norm_first,
+            gelu,
         }
     }
 
     /// `x` `[batch, length, hidden]`; shaped like it.
-    pub(crate) fn forward(&self, x: Tensor<3>, causal: &Causal, noise: &mut Noise) -> Tensor<3> {
-        let x = self.residual(x, &self.attention_norm, noise, |x, noise| self.attention.forward(x, causal, noise));
+    pub(crate) fn forward(&self, x: Tensor<3>, visible: &Visible, noise: &mut Noise) -> Tensor<3> {
+        let x = self.residual(x, &self.attention_norm, noise, |x, noise| self.attention.forward(x, visible, noise));
         self.residual(x, &self.feed_forward_norm, noise, |x, noise| {
-            let inner = noise.dropout(relu(self.inner.forward(x)), self.dropout);
-            self.outer.forward(inner)
+            let inner = self.inner.forward(x);
+            let inner = if self.gelu { gelu(inner) } else { relu(inner) };
+            self.outer.forward(noise.dropout(inner, self.inner_dropout))
         })
     }
 
@@ -68,7 +79,7 @@ impl Block {
 
 /// Scaled dot-product attention with several heads.
 #[derive(Module, Debug)]
-struct SelfAttention {
+pub(crate) struct SelfAttention {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -78,14 +89,14 @@ struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn new(hidden_size: usize, num_heads: usize, dropout: f64, device: &Device) -> Self {
+    pub(crate) fn new(hidden_size: usize, num_heads: usize, dropout: f64, device: &Device) -> Self {
         let linear = || linear(hidden_size, hidden_size, device);
         Self { query: linear(), key: linear(), value: linear(), output: linear(), num_heads, dropout }
     }
 
     /// `x` `[batch, length, hidden]`; shaped like it.
-    fn forward(&self, x: Tensor<3>, causal: &Causal, noise: &mut Noise) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, visible: &Visible, noise: &mut Noise) -> Tensor<3> {
         let inputs = [&self.query, &self.key, &self.value].map(|linear| linear.forward(x.clone()));
-        self.output.forward(attention(inputs, self.num_heads, causal, self.dropout, noise))
+        self.output.forward(attention(inputs, self.num_heads, visible, self.dropout, noise))
     }
 }

@@ -7,7 +7,7 @@ use burn::nn::Embedding;
 use burn::tensor::{Device, Int, Tensor};
 use framework::context::Context;
 use framework::error::Result;
-use framework::fused::Causal;
+use framework::fused::Visible;
 use framework::noise::Noise;
 use framework::plugin::{Pick, defaults};
 use framework::protocol::Train;
@@ -70,7 +70,15 @@ impl Recommender for SasRec {
 impl SasRec {
     fn network(&self, num_items: usize, device: &Device) -> Network {
         let Self { hidden_size, num_heads, dropout, norm_first, .. } = *self;
-        let block = BlockSettings { hidden_size, num_heads, dropout, norm_first };
+        let block = BlockSettings {
+            hidden_size,
+            num_heads,
+            inner_size: hidden_size,
+            dropout,
+            inner_dropout: dropout,
+            norm_first,
+            gelu: false,
+        };
         Network {
             items: embedding(num_items + 1, hidden_size, device),
             positions: embedding(self.max_seq_length, hidden_size, device),
@@ -101,13 +109,13 @@ impl SequenceModel for Network {
     fn states(&self, histories: Tensor<2, Int>, noise: &mut Noise) -> Tensor<3> {
         let [_, length] = histories.dims();
         let [rows, hidden] = self.items.weight.dims();
-        let causal = Causal::new(&histories, rows - 1);
+        let visible = Visible::causal(&histories, rows - 1);
         let last = self.max_seq_length();
         let positions = self.positions.weight.val().narrow(0, last - length, length);
         // The authors' code scales the items' embeddings so that positions do not drown them.
         let items = self.items.forward(histories) * (hidden as f64).sqrt();
         let x = noise.dropout(items + positions.unsqueeze(), self.dropout);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &causal, noise));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &visible, noise));
         self.norm.forward(x)
     }
 

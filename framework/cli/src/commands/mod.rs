@@ -1,5 +1,6 @@
 //! What each command does: it reads, calls and prints, and computes nothing itself.
 
+mod data;
 mod estimate;
 mod housekeeping;
 mod models;

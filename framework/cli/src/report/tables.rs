@@ -111,6 +111,7 @@ impl Report {
             "brackets: 95 % bootstrap interval over {over}; d: the difference in standard deviations of the users' differences"
         ));
         notes.extend(self.family());
+        notes.push(controls(first));
         notes.push(format!("the test split of this protocol was opened {} times", self.openings));
         if records.iter().any(|record| record["fingerprint"] != first["fingerprint"]) {
             notes.push("WARNING: rows differ in data, protocol or metric versions and cannot be compared".into());
@@ -163,31 +164,67 @@ impl Report {
 
 fn data_and_protocol(first: &Value) -> Vec<String> {
     let (data, protocol) = (&first["data"], &first["plan"]["protocol"]);
-    let ties = data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0;
+    let ties = match data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0 {
+        _ if data["training"].is_u64() && data["leak_rate"].is_null() => {
+            "no times, only an order of each user".to_owned()
+        }
+        ties => format!("{ties:.1} % share a timestamp with another of their user (source order kept)"),
+    };
     let masked = if protocol["mask_seen"] == true { "masked" } else { "not masked" };
-    let split = protocol["split"].as_str().unwrap_or_default().replace('_', "-");
+    let split = &protocol["split"];
+    // A name alone in records from before there were several.
+    let name = split.as_str().or_else(|| split["use"].as_str()).unwrap_or_default().replace('_', "-");
+    let leak = match data["leak_rate"].as_f64() {
+        Some(rate) => format!("{:.1} % of training is later than the average test target", rate * 100.0),
+        None => "how much of training is later than the test targets is not known".to_owned(),
+    };
     vec![
         format!(
-            "data: {} users, {} items, {} interactions; {ties:.1} % share a timestamp with another of their user (source order kept)",
+            "data: {} users, {} items, {} interactions; {ties}",
             data["users"], data["items"], data["interactions"]
         ),
         format!(
-            "protocol: {}-core, {split}, {} for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",
-            protocol["k_core"],
+            "protocol: {}, {name}, {} for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",
+            core(&protocol["k_core"]),
             ranked(first),
             data["test_cases"],
             protocol["max_history"],
             short(&first["fingerprint"])
         ),
+        format!(
+            "leak: {leak}; {} test targets are in no training interaction",
+            data["cold_targets"].as_u64().unwrap_or(0)
+        ),
     ]
+}
+
+/// What the controls of evaluation got.
+fn controls(record: &Value) -> String {
+    let Some(controls) = record["controls"]["values"].as_object() else {
+        return "WARNING: no controls were evaluated with these runs".into();
+    };
+    let value =
+        |(name, control): (&String, &Value)| format!("{name} {:.4}", control["value"].as_f64().unwrap_or(f64::NAN));
+    let metric = controls.values().find_map(|control| control["metric"].as_str()).unwrap_or_default();
+    format!("controls got what they must ({metric}): {}", controls.iter().map(value).collect::<Vec<_>>().join(", "))
+}
+
+/// The k-core in words.
+fn core(k: &Value) -> String {
+    match k.as_u64() {
+        Some(k) => format!("{k}-core"),
+        None => format!("({}, {})-core of users and items", k["users"], k["items"]),
+    }
 }
 
 /// What a run ranked for each test case.
 pub(super) fn ranked(record: &Value) -> String {
     let items = &record["data"]["items"];
-    match record["plan"]["protocol"]["candidates"]["negatives"].as_u64() {
+    let candidates = &record["plan"]["protocol"]["candidates"];
+    match candidates["negatives"].as_u64() {
         Some(negatives) if negatives > 0 => {
-            format!("ranking of {} candidates (uniform negatives) out of {items} items", negatives + 1)
+            let draw = candidates["draw"].as_str().unwrap_or("uniform").replace('_', "-");
+            format!("ranking of {} candidates ({draw} negatives) out of {items} items", negatives + 1)
         }
         _ => format!("full ranking of {items} items"),
     }

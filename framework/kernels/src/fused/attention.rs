@@ -1,4 +1,4 @@
-//! Causal multi-head self-attention over left-padded histories.
+//! Multi-head self-attention over left-padded histories, causal or not.
 
 use super::gradient::{self, Values};
 use super::vector::{self, Strided, multiply, vectorized};
@@ -6,38 +6,54 @@ use crate::noise::{Mask, Noise};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Int, Tensor};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Which positions see which: none sees a later one or padding, and each sees itself.
+/// Which positions see which: all see themselves, and none sees padding or, where that is wanted, a later one.
 #[derive(Clone, Debug)]
-pub struct Causal {
+pub struct Visible {
     /// Positions of padding at the left of each history.
     gaps: Arc<Vec<usize>>,
+    causal: bool,
     /// What is added to the scores where burn's operations are composed, `[batch, 1, length, length]`.
     bias: Option<Tensor<4>>,
 }
 
-impl Causal {
-    /// For `histories` `[batch, length]`, padded on the left with `padding`.
-    pub fn new(histories: &Tensor<2, Int>, padding: usize) -> Self {
+impl Visible {
+    /// Each position sees those before it. `histories` `[batch, length]` are padded on the left with `padding`.
+    pub fn causal(histories: &Tensor<2, Int>, padding: usize) -> Self {
+        Self::new(histories, padding, true)
+    }
+
+    /// Each position sees all others. `histories` `[batch, length]` are padded on the left with `padding`.
+    pub fn both_ways(histories: &Tensor<2, Int>, padding: usize) -> Self {
+        Self::new(histories, padding, false)
+    }
+
+    fn new(histories: &Tensor<2, Int>, padding: usize, causal: bool) -> Self {
         if !crate::host::holds(&histories.device()) {
-            return Self { gaps: Arc::default(), bias: Some(bias(histories, padding)) };
+            return Self { gaps: Arc::default(), causal, bias: Some(bias(histories, padding, causal)) };
         }
         let [_, length] = histories.dims();
         let items: Vec<i64> = histories.clone().into_data().iter().collect();
         let gap = |row: &[i64]| row.iter().take_while(|item| **item == padding as i64).count();
-        Self { gaps: Arc::new(items.chunks(length).map(gap).collect()), bias: None }
+        Self { gaps: Arc::new(items.chunks(length).map(gap).collect()), causal, bias: None }
     }
 }
 
-fn bias(histories: &Tensor<2, Int>, padding: usize) -> Tensor<4> {
+fn bias(histories: &Tensor<2, Int>, padding: usize, causal: bool) -> Tensor<4> {
     let [batch, length] = histories.dims();
     let (device, full) = (histories.device(), [batch, 1, length, length]);
-    let later: Tensor<2, Bool> = Tensor::<2, Int>::ones([length, length], &device).triu(1).bool();
     let other: Tensor<2, Bool> = Tensor::<2, Int>::eye(length, &device).equal_elem(0);
-    let padding = histories.clone().equal_elem(padding as i64).reshape([batch, 1, 1, length]).expand(full);
-    let hidden = padding.bool_and(other.reshape([1, 1, length, length]).expand(full));
-    hidden.bool_or(later.reshape([1, 1, length, length]).expand(full)).float() * -1e9
+    let padding = histories.clone().equal_elem(padding as i64);
+    let keys = padding.clone().reshape([batch, 1, 1, length]).expand(full);
+    let queries = padding.reshape([batch, 1, length, 1]).expand(full);
+    let mut hidden = keys.bool_or(queries).bool_and(other.reshape([1, 1, length, length]).expand(full));
+    if causal {
+        let later: Tensor<2, Bool> = Tensor::<2, Int>::ones([length, length], &device).triu(1).bool();
+        hidden = hidden.bool_or(later.reshape([1, 1, length, length]).expand(full));
+    }
+    hidden.float() * -1e9
 }
 
 /// `softmax(query . key / sqrt(width)) . value` per head (Vaswani et al., NeurIPS 2017), weights dropped at `dropout`.
@@ -47,14 +63,14 @@ fn bias(histories: &Tensor<2, Int>, padding: usize) -> Tensor<4> {
 pub fn attention(
     [query, key, value]: [Tensor<3>; 3],
     heads: usize,
-    causal: &Causal,
+    visible: &Visible,
     dropout: f64,
     noise: &mut Noise,
 ) -> Tensor<3> {
     let shape @ [batch, length, hidden] = query.dims();
     let width = hidden / heads;
     let scale = (width as f32).powf(-0.5);
-    if let Some(bias) = &causal.bias {
+    if let Some(bias) = &visible.bias {
         let split = |x: Tensor<3>| x.reshape([batch, length, heads, width]).swap_dims(1, 2);
         let scores = split(query * scale).matmul(split(key).transpose()) + bias.clone();
         let weights = noise.dropout(softmax(scores, 3), dropout);
@@ -62,7 +78,8 @@ pub fn attention(
     }
     let read = |x: &Tensor<3>| Values::of(x.clone());
     let (q, k, v) = (read(&query), read(&key), read(&value));
-    let plan = Plan { length, hidden, heads, width, scale, mask: noise.mask(dropout), gaps: causal.gaps.clone() };
+    let (mask, gaps, causal) = (noise.mask(dropout), visible.gaps.clone(), visible.causal);
+    let plan = Plan { length, hidden, heads, width, scale, mask, gaps, causal };
     let (output, weights) = plan.forward(&q, &k, &v);
     let flat = |x: Tensor<3>| x.reshape([batch * length * hidden]);
     gradient::node([flat(query), flat(key), flat(value)], output, shape, move |d| {
@@ -81,9 +98,33 @@ struct Plan {
     scale: f32,
     mask: Option<Mask>,
     gaps: Arc<Vec<usize>>,
+    causal: bool,
 }
 
 impl Plan {
+    /// What position `i` of history `n` sees; padding sees itself only.
+    #[inline(always)]
+    fn seen(&self, n: usize, i: usize) -> Range<usize> {
+        let gap = self.gaps[n];
+        match (i < gap, self.causal) {
+            (true, _) => i..i + 1,
+            (false, true) => gap..i + 1,
+            (false, false) => gap..self.length,
+        }
+    }
+
+    /// Where what the four positions from `i` see ends; at the length of a history or after it.
+    #[inline(always)]
+    fn end(&self, i: usize) -> usize {
+        if self.causal { i + 4 } else { self.length }
+    }
+
+    /// The positions by which the four from `i` can be seen.
+    #[inline(always)]
+    fn seeing(&self, i: usize) -> Range<usize> {
+        if self.causal { i..self.length } else { 0..self.length }
+    }
+
     /// The length in whole tiles.
     fn rows(&self) -> usize {
         self.length.next_multiple_of(vector::TILE.1)
@@ -191,23 +232,23 @@ vectorized! {
         plan.copy(q, head, query);
         plan.copy(v, head, value);
         plan.copy_across(k, head, across);
-        multiply(simd, dense(query, columns), across, weights, rows, false, |i| (0..plan.width, i + 4));
+        multiply(simd, dense(query, columns), across, weights, rows, false, |i| (0..plan.width, plan.end(i)));
         for i in 0..plan.length {
             let row = &mut weights[i * rows..][..rows];
-            let first = plan.gaps[n].min(i);
-            for x in &mut row[first..=i] {
+            let Range { start, end } = plan.seen(n, i);
+            for x in &mut row[start..end] {
                 *x *= plan.scale;
             }
-            row[..first].fill(f32::NEG_INFINITY);
-            row[i + 1..].fill(f32::NEG_INFINITY);
+            row[..start].fill(f32::NEG_INFINITY);
+            row[end..].fill(f32::NEG_INFINITY);
             vector::softmax(row, 1.0);
-            row[..first].fill(0.0);
-            row[i + 1..].fill(0.0);
+            row[..start].fill(0.0);
+            row[end..].fill(0.0);
         }
         weights[plan.length * rows..].fill(0.0);
         plan.drop(n * plan.heads + head, weights, kept);
         plan.keep(weights, kept);
-        multiply(simd, dense(kept, rows), value, mixed, columns, false, |i| (0..(i + 4).min(plan.length), columns));
+        multiply(simd, dense(kept, rows), value, mixed, columns, false, |i| (0..plan.end(i).min(plan.length), columns));
         plan.store(mixed, head, output);
     }
 }
@@ -230,12 +271,12 @@ vectorized! {
         plan.copy(k, head, key);
         plan.copy(d, head, d_mixed);
         plan.copy_across(v, head, across);
-        let later = |i: usize| (i..plan.length, columns);
-        let earlier = |i: usize| (0..(i + 4).min(plan.length), columns);
+        let seeing = |i: usize| (plan.seeing(i), columns);
+        let seen = |i: usize| (0..plan.end(i).min(plan.length), columns);
         plan.keep(weights, kept);
-        multiply(simd, transposed(kept, rows), d_mixed, result, columns, false, later);
+        multiply(simd, transposed(kept, rows), d_mixed, result, columns, false, seeing);
         plan.store(result, head, d_v);
-        multiply(simd, dense(d_mixed, columns), across, d_weights, rows, false, |i| (0..plan.width, i + 4));
+        multiply(simd, dense(d_mixed, columns), across, d_weights, rows, false, |i| (0..plan.width, plan.end(i)));
         for i in 0..plan.length {
             // With p the weights, m the mask and g the gradient of the kept weights p * m, that of the scores is
             // p * (m * g - sum(p * m * g)).
@@ -246,9 +287,9 @@ vectorized! {
                 *g = (kept * *g - p.abs() * sum) * plan.scale;
             }
         }
-        multiply(simd, dense(d_weights, rows), key, result, columns, false, earlier);
+        multiply(simd, dense(d_weights, rows), key, result, columns, false, seen);
         plan.store(result, head, d_q);
-        multiply(simd, transposed(d_weights, rows), query, result, columns, false, later);
+        multiply(simd, transposed(d_weights, rows), query, result, columns, false, seeing);
         plan.store(result, head, d_k);
     }
 }
@@ -284,7 +325,7 @@ fn transposed(values: &[f32], rows: usize) -> Strided<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Causal, attention, bias};
+    use super::{Visible, attention, bias};
     use crate::noise::Noise;
     use crate::rng::Rng;
     use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -297,11 +338,11 @@ mod tests {
     }
 
     /// The result and the gradients of a weighted sum of it.
-    fn measured(causal: &Causal, histories: &Tensor<2, Int>, heads: usize, hidden: usize, dropout: f64) -> Vec<f32> {
+    fn measured(visible: &Visible, histories: &Tensor<2, Int>, heads: usize, hidden: usize, dropout: f64) -> Vec<f32> {
         let [batch, length] = histories.dims();
         let inputs = [1, 2, 3].map(|seed| random([batch, length, hidden], seed));
         let mut noise = Noise::new(Rng::new(9, "dropout"));
-        let output = attention(inputs.clone(), heads, causal, dropout, &mut noise);
+        let output = attention(inputs.clone(), heads, visible, dropout, &mut noise);
         let gradients = (output.clone() * random([batch, length, hidden], 4).detach()).sum().backward();
         let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
         let gradients = inputs.iter().flat_map(|input| values(input.grad(&gradients).expect("a gradient")));
@@ -316,11 +357,13 @@ mod tests {
             items[..4].fill(9);
             items[length..2 * length].fill(9);
             let histories = Tensor::<2, Int>::from_data(TensorData::new(items, [3, length]), &device);
-            let composed = Causal { gaps: Arc::default(), bias: Some(bias(&histories, 9)) };
-            let fused = measured(&Causal::new(&histories, 9), &histories, heads, hidden, 0.0);
-            let composed = measured(&composed, &histories, heads, hidden, 0.0);
-            let worst = fused.iter().zip(&composed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(fused.len() == composed.len() && worst < 1e-5, "they differ by {worst}");
+            for causal in [true, false] {
+                let composed = Visible { gaps: Arc::default(), causal, bias: Some(bias(&histories, 9, causal)) };
+                let fused = measured(&Visible::new(&histories, 9, causal), &histories, heads, hidden, 0.0);
+                let composed = measured(&composed, &histories, heads, hidden, 0.0);
+                let worst = fused.iter().zip(&composed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(fused.len() == composed.len() && worst < 1e-5, "they differ by {worst}");
+            }
         }
     }
 
@@ -328,12 +371,12 @@ mod tests {
     fn gradients_go_through_dropout() {
         let device = Device::flex().autodiff();
         let histories = Tensor::<2, Int>::ones([1, 6], &device);
-        let causal = Causal::new(&histories, 9);
+        let visible = Visible::causal(&histories, 9);
         // The result is linear in the values: moving them along their gradient must change it by its square.
         let [query, key, value] = [1, 2, 3].map(|seed| random([1, 6, 8], seed));
         let run = |value: Tensor<3>| {
             let mut noise = Noise::new(Rng::new(9, "dropout"));
-            attention([query.clone(), key.clone(), value], 2, &causal, 0.5, &mut noise).sum()
+            attention([query.clone(), key.clone(), value], 2, &visible, 0.5, &mut noise).sum()
         };
         let before = run(value.clone());
         let gradient = value.grad(&before.backward()).expect("a gradient");

@@ -1,7 +1,7 @@
 //! The gate of a transformer's feed-forward layer (Shazeer, 2020, arXiv 2002.05202).
 
 use super::gradient::{self, Values};
-use super::vector::{self, vectorized};
+use super::vector::{sigmoid, vectorized};
 use burn::tensor::{Tensor, activation::silu};
 use rayon::prelude::*;
 
@@ -26,13 +26,6 @@ pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
         results.zip(inputs).for_each(|((d_g, d_u), ((g, u), d))| backward([g, u, d], d_g, d_u));
         [d_g, d_u]
     })
-}
-
-/// `1 / (1 + e^-x)`.
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    let e = vector::exp(-x.abs());
-    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
 vectorized! {

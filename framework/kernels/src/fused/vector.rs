@@ -103,6 +103,13 @@ pub fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
+}
+
 /// A view of a matrix: element `(i, j)` is `values[i * rows + j * columns]`.
 #[derive(Clone, Copy)]
 pub struct Strided<'a> {

@@ -1,0 +1,132 @@
+//! What is kept of the data before it is split.
+
+use super::{KCore, Sequence};
+use crate::corpus::Corpus;
+
+/// Old indices of users and items in order, and the rows of the interactions.
+pub(super) struct Kept {
+    pub(super) users: Vec<u32>,
+    pub(super) items: Vec<u32>,
+    rows: Vec<usize>,
+}
+
+impl Kept {
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The users and items of these rows.
+    fn of(corpus: &Corpus, rows: Vec<usize>) -> Self {
+        let present = |column: &[u32], size: usize| {
+            let mut there = vec![false; size];
+            rows.iter().for_each(|row| there[column[*row] as usize] = true);
+            (0..size as u32).filter(|n| there[*n as usize]).collect()
+        };
+        let data = &corpus.interactions;
+        let (users, items) = (present(&data.user, corpus.users.len()), present(&data.item, corpus.items.id.len()));
+        Self { users, items, rows }
+    }
+}
+
+/// Removes users and items with too few interactions until every one left has enough.
+///
+/// Items and users that never interacted go too, whatever the k.
+pub(super) fn k_core(corpus: &Corpus, k: KCore) -> Kept {
+    let data = &corpus.interactions;
+    let mut rows: Vec<usize> = (0..data.user.len()).collect();
+    loop {
+        let of_user = counts(&data.user, &rows, corpus.users.len());
+        let of_item = counts(&data.item, &rows, corpus.items.id.len());
+        let before = rows.len();
+        rows.retain(|row| of_user[data.user[*row] as usize] >= k.users && of_item[data.item[*row] as usize] >= k.items);
+        if rows.len() == before {
+            return Kept::of(corpus, rows);
+        }
+    }
+}
+
+/// Of each sequence the `n` interactions whose items have the most of them, of equals the earlier ones; still in time.
+pub(super) fn most_popular(whole: &[Sequence], num_items: usize, n: usize) -> Vec<Sequence> {
+    let mut counts = vec![0usize; num_items];
+    whole.iter().flat_map(|sequence| &sequence.items).for_each(|item| counts[*item as usize] += 1);
+    let chosen = |sequence: &Sequence| {
+        let mut places: Vec<usize> = (0..sequence.items.len()).collect();
+        places.sort_by_key(|place| std::cmp::Reverse(counts[sequence.items[*place] as usize]));
+        places.truncate(n);
+        places.sort_unstable();
+        Sequence {
+            items: places.iter().map(|place| sequence.items[*place]).collect(),
+            timestamps: places.iter().map(|place| sequence.timestamps[*place]).collect(),
+        }
+    };
+    whole.iter().map(chosen).collect()
+}
+
+fn counts(column: &[u32], rows: &[usize], size: usize) -> Vec<usize> {
+    let mut counts = vec![0; size];
+    rows.iter().for_each(|row| counts[column[*row] as usize] += 1);
+    counts
+}
+
+/// Each user's interactions in time, by new indices; equal timestamps keep the order of the source.
+pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
+    let position = |kept: &[u32], size: usize| {
+        let mut position = vec![0u32; size];
+        kept.iter().enumerate().for_each(|(new, old)| position[*old as usize] = new as u32);
+        position
+    };
+    let new_user = position(&kept.users, corpus.users.len());
+    let new_item = position(&kept.items, corpus.items.id.len());
+    let data = &corpus.interactions;
+    let mut sequences = vec![Sequence::default(); kept.users.len()];
+    let mut rows = kept.rows.clone();
+    rows.sort_by_key(|row| data.timestamp[*row]);
+    for row in rows {
+        let sequence = &mut sequences[new_user[data.user[row] as usize] as usize];
+        sequence.items.push(new_item[data.item[row] as usize]);
+        sequence.timestamps.push(data.timestamp[row]);
+    }
+    sequences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::{Interactions, Items};
+
+    fn corpus(rows: &[(u32, u32, i64)]) -> Corpus {
+        let names = |n: u32| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
+        let (users, items) = (rows.iter().map(|row| row.0 + 1).max(), rows.iter().map(|row| row.1 + 1).max());
+        let (users, items) = (names(users.unwrap_or(0)), names(items.unwrap_or(0)));
+        let (user, item) = (rows.iter().map(|row| row.0).collect(), rows.iter().map(|row| row.1).collect());
+        Corpus {
+            users,
+            items: Items { title: items.clone(), image: vec![None; items.len()], id: items },
+            interactions: Interactions { user, item, timestamp: rows.iter().map(|row| row.2).collect() },
+            ..Corpus::default()
+        }
+    }
+
+    #[test]
+    fn users_and_items_have_a_k_each() {
+        // Item 2 has one interaction; without it user 1 has one.
+        let corpus = corpus(&[(0, 0, 1), (0, 1, 2), (1, 0, 1), (1, 2, 2), (2, 0, 5), (2, 1, 6)]);
+        let kept = |users, items| {
+            let kept = k_core(&corpus, KCore { users, items });
+            (kept.users.clone(), kept.items.clone())
+        };
+        assert_eq!(kept(2, 2), (vec![0, 2], vec![0, 1]));
+        assert_eq!(kept(1, 2), (vec![0, 1, 2], vec![0, 1]));
+        assert!(k_core(&corpus, KCore { users: 3, items: 1 }).is_empty());
+    }
+
+    #[test]
+    fn the_most_popular_are_kept_in_time() {
+        let sequence =
+            |items: &[u32]| Sequence { items: items.to_vec(), timestamps: (0..items.len() as i64).collect() };
+        // Item 1 has three interactions, items 0 and 2 one each.
+        let chosen = most_popular(&[sequence(&[2, 1, 0]), sequence(&[1]), sequence(&[1])], 3, 2);
+        assert_eq!(chosen, [sequence(&[2, 1]), sequence(&[1]), sequence(&[1])]);
+    }
+}

@@ -1,0 +1,181 @@
+//! Amazon's reviews as McAuley's group publishes them: who reviewed which product, and when.
+
+use crate::reading::literal::{fields, required};
+use crate::reading::{Ids, Lines, Pictures, catalogue, in_seconds, one_line, present, push};
+use framework::context::Context;
+use framework::corpus::{Corpus, Interactions};
+use framework::error::Result;
+use framework::roles::Dataset;
+use framework::{choice, plugin};
+use std::path::{Path, PathBuf};
+
+choice! {
+    /// A release of the reviews, and which of its files.
+    enum Release {
+        /// May 1996 to July 2014: `reviews_<category>.json.gz`.
+        All2014 = "2014",
+        /// Of that, users and products with 5 reviews or more: `reviews_<category>_5.json.gz`.
+        Core2014 = "2014-5core",
+        /// May 1996 to October 2018: `<category>.json.gz`.
+        All2018 = "2018",
+        /// Of that, users and products with 5 reviews or more: `<category>_5.json.gz`.
+        Core2018 = "2018-5core",
+        /// May 1996 to September 2023: `<category>.jsonl.gz`.
+        All2023 = "2023",
+    }
+}
+
+plugin! {
+    /// Amazon product reviews of 2014, 2018 or 2023, with titles, and with pictures if they lie beside them.
+    ///
+    /// The sources are jmcauley.ucsd.edu/data/amazon/links.html (2014), nijianmo.github.io/amazon (2018) and
+    /// amazon-reviews-2023.github.io. They assign no licence and are meant for research; texts and pictures are
+    /// Amazon's and its customers', not to be redistributed. Read are the reviews, `reviews_<category>_5.json.gz`,
+    /// `<category>_5.json.gz` or `<category>.jsonl.gz`, and the products, `meta_<category>.json.gz` or `.jsonl.gz`, all
+    /// packed or not. 2014's products are Python's dictionaries and no JSON. Files are read line by line, once; only
+    /// ids, times and titles are kept in memory. Every review is an interaction, in the order of the file, whatever
+    /// its rating, and also where a user reviewed a product twice.
+    ///
+    /// Traps: 2014 and 2018 have days, so ties are common, and are put in the order of the file; 2023 has milliseconds.
+    /// 2023's items are `parent_asin`, which joins a product's variants. Some products have no title and are called as
+    /// their id; so are those of 2018 whose title is a piece of the page's script (`getTime`). `&amp;` and the like
+    /// become characters. Pictures are linked and not contained: fetch them to `images/<product id>.jpg`.
+    struct AmazonReviews: Dataset = "amazon_reviews" {
+        /// The category as it stands in the names of the files: `Video_Games`.
+        category: String,
+        /// Which release, and whether its 5-core.
+        release: Release = Release::All2023,
+        /// The folder with both files, relative to the cache folder; `amazon-2014`, `amazon-2018` or `amazon-2023` when
+        /// not given.
+        folder: Option<PathBuf> = None,
+        /// The folder of pictures in it, `<product id>.jpg` or png, jpeg, webp; if it is not there, products have none.
+        images: PathBuf = PathBuf::from("images"),
+    }
+}
+
+/// How a release is written.
+struct Layout {
+    /// The folder in the cache.
+    folder: &'static str,
+    /// What stands around the category in the name of the file of reviews.
+    reviews: [&'static str; 2],
+    /// The end of the name of the file of products.
+    products: &'static str,
+    /// The keys of a review: user, product, time.
+    keys: [&'static str; 3],
+    /// Milliseconds in the unit of the time.
+    milliseconds: i64,
+    /// Where it is to be had.
+    page: &'static str,
+}
+
+const KEYS: [&str; 3] = ["reviewerID", "asin", "unixReviewTime"];
+const LAYOUT_2014: Layout = Layout {
+    folder: "amazon-2014",
+    reviews: ["reviews_", ".json"],
+    products: ".json",
+    keys: KEYS,
+    milliseconds: 1000,
+    page: "jmcauley.ucsd.edu/data/amazon/links.html",
+};
+const LAYOUT_2018: Layout =
+    Layout { folder: "amazon-2018", reviews: ["", ".json"], page: "nijianmo.github.io/amazon", ..LAYOUT_2014 };
+const LAYOUT_2023: Layout = Layout {
+    folder: "amazon-2023",
+    reviews: ["", ".jsonl"],
+    products: ".jsonl",
+    keys: ["user_id", "parent_asin", "timestamp"],
+    milliseconds: 1,
+    page: "amazon-reviews-2023.github.io",
+};
+
+impl Release {
+    fn layout(self) -> Layout {
+        match self {
+            Self::All2014 => LAYOUT_2014,
+            Self::Core2014 => Layout { reviews: ["reviews_", "_5.json"], ..LAYOUT_2014 },
+            Self::All2018 => LAYOUT_2018,
+            Self::Core2018 => Layout { reviews: ["", "_5.json"], ..LAYOUT_2018 },
+            Self::All2023 => LAYOUT_2023,
+        }
+    }
+}
+
+impl Dataset for AmazonReviews {
+    fn load(&self, cx: &Context) -> Result<Corpus> {
+        let [reviews, products] = self.paths(&cx.cache)?;
+        let pictures = self.pictures(&cx.cache)?;
+        self.corpus(&reviews, &products, &pictures).map_err(|error| {
+            error.fix(format!("the original file, from {}; or the release that it is of", self.release.layout().page))
+        })
+    }
+
+    fn files(&self, cache: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = self.paths(cache)?.to_vec();
+        files.extend(self.pictures(cache)?.into_files());
+        Ok(files)
+    }
+}
+
+impl AmazonReviews {
+    fn folder(&self, cache: &Path) -> PathBuf {
+        cache.join(self.folder.as_deref().unwrap_or(Path::new(self.release.layout().folder)))
+    }
+
+    fn paths(&self, cache: &Path) -> Result<[PathBuf; 2]> {
+        let (folder, layout, category) = (self.folder(cache), self.release.layout(), &self.category);
+        let find = |name: String| {
+            let names = [format!("{name}.gz"), name];
+            present(&folder, &names.each_ref().map(String::as_str), format!("the file from {} there", layout.page))
+        };
+        let [before, behind] = layout.reviews;
+        Ok([find(format!("{before}{category}{behind}"))?, find(format!("meta_{category}{}", layout.products))?])
+    }
+
+    fn pictures(&self, cache: &Path) -> Result<Pictures> {
+        Pictures::find(&self.folder(cache).join(&self.images))
+    }
+
+    fn corpus(&self, reviews: &Path, products: &Path, pictures: &Pictures) -> Result<Corpus> {
+        let Layout { keys, milliseconds, .. } = self.release.layout();
+        let (mut users, mut items, mut table) = (Ids::default(), Ids::default(), Interactions::default());
+        let mut lines = Lines::open(reviews)?;
+        while lines.advance()? {
+            let line = lines.line();
+            let [user, item, time] = required(line, keys)?;
+            let Some(time) = time.parse::<i64>().ok().and_then(|time| time.checked_mul(milliseconds)) else {
+                return Err(line.place.broken(format!("the time is {time:?}, not a whole number")));
+            };
+            push(&mut table, users.intern(&user), items.intern(&item), time);
+        }
+        let titles = titles(products, keys[1], &items)?;
+        let items = catalogue(items.into_names(), titles, pictures)?;
+        Ok(Corpus { users: users.into_names(), items, interactions: in_seconds(table), ..Corpus::default() })
+    }
+}
+
+/// The titles of the products that were reviewed; the first where there are two.
+fn titles(path: &Path, key: &str, items: &Ids) -> Result<Vec<String>> {
+    let (mut lines, mut titles) = (Lines::open(path)?, vec![String::new(); items.len()]);
+    while lines.advance()? {
+        let line = lines.line();
+        let [id, title] = fields(line, [Some(key), Some("title")])?;
+        let Some(id) = id else { return Err(line.place.broken(format!("`{key}` is missing"))) };
+        if let (Some(item), Some(title)) = (items.get(&id), title)
+            && titles[item as usize].is_empty()
+            && !title.contains("getTime")
+        {
+            titles[item as usize] = one_line(&characters(&title));
+        }
+    }
+    Ok(titles)
+}
+
+/// `title` with the characters that HTML's names stand for.
+fn characters(title: &str) -> String {
+    let names = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")];
+    names.iter().fold(title.to_string(), |title, (name, character)| title.replace(name, character))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Text files of sequences, as S3-Rec and the models after it publish them: one user per line.
+
+use crate::reading::{Ids, Lines, Pictures, catalogue, present, push_sequence};
+use framework::context::Context;
+use framework::corpus::{Corpus, Interactions};
+use framework::error::{Error, Result};
+use framework::plugin;
+use framework::roles::Dataset;
+use std::path::{Path, PathBuf};
+
+/// The file that the default names, with its users, items and interactions.
+const BEAUTY: (&str, [usize; 3]) = ("amazon-beauty/Beauty.txt", [22_363, 12_101, 198_502]);
+
+plugin! {
+    /// Sequences of items, one user per line: `user item item …`, oldest first, parted by single blanks.
+    ///
+    /// The default is S3-Rec's 5-core of Amazon's Beauty reviews of 2014 (github.com/RUCAIBox/CIKM2020-S3Rec, `data/`;
+    /// Zhou et al., CIKM 2020), for academic use, not to be redistributed: 22,363 users, 12,101 items, 198,502
+    /// interactions, which are counted. Other files of the format are taken as they are.
+    ///
+    /// There is no clock: an interaction's timestamp is its position in the user's sequence, so a split at one moment
+    /// for all users is impossible, and what was popular recently is unknown. There are no titles: an item is called
+    /// as its id. At least two files are called Beauty in the literature, and results on them differ twofold.
+    struct Sequences: Dataset = "sequences" {
+        /// The file, relative to the cache folder.
+        file: PathBuf = PathBuf::from(BEAUTY.0),
+    }
+}
+
+impl Dataset for Sequences {
+    fn load(&self, cx: &Context) -> Result<Corpus> {
+        let path = self.path(&cx.cache)?;
+        let corpus = read(&path).map_err(|error| error.fix("lines of `user item item …`, parted by single blanks"))?;
+        let found = [corpus.users.len(), corpus.items.id.len(), corpus.interactions.user.len()];
+        if self.file == Path::new(BEAUTY.0) && found != BEAUTY.1 {
+            let [[users, items, interactions], [all_users, all_items, all]] = [found, BEAUTY.1];
+            return Err(Error::new(format!(
+                "{users} users, {items} items and {interactions} interactions instead of {all_users}, {all_items} and \
+                 {all}: the file is truncated or not S3-Rec's"
+            ))
+            .at(path.display())
+            .fix("the original; or a file of your own by another name"));
+        }
+        Ok(corpus)
+    }
+
+    fn files(&self, cache: &Path) -> Result<Vec<PathBuf>> {
+        Ok(vec![self.path(cache)?])
+    }
+}
+
+impl Sequences {
+    fn path(&self, cache: &Path) -> Result<PathBuf> {
+        let fix = "a copy from github.com/RUCAIBox/CIKM2020-S3Rec there; or `file`, the path of yours";
+        present(cache, &[&*self.file.to_string_lossy()], fix)
+    }
+}
+
+fn read(path: &Path) -> Result<Corpus> {
+    let (mut users, mut items, mut interactions) = (Ids::default(), Ids::default(), Interactions::default());
+    let (mut lines, mut sequence) = (Lines::open(path)?, Vec::new());
+    while lines.advance()? {
+        let line = lines.line();
+        let Some((user, rest)) = line.text.split_once(' ') else {
+            return Err(line.place.broken(format!("a user without items: {:?}", line.text)));
+        };
+        let Some(index) = users.add(user) else {
+            return Err(line.place.broken(format!("user {user:?} has two lines")));
+        };
+        if user.is_empty() || rest.split(' ').any(str::is_empty) {
+            return Err(line.place.broken("an id is missing: the line has a blank too many"));
+        }
+        sequence.clear();
+        sequence.extend(rest.split(' ').map(|item| items.intern(item)));
+        push_sequence(&mut interactions, index, &sequence);
+    }
+    lines.check_end()?;
+    let items = catalogue(items.into_names(), Vec::new(), &Pictures::default())?;
+    Ok(Corpus { users: users.into_names(), items, interactions, untimed: true, ..Corpus::default() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+use super::{BEAUTY, Sequences};
+use crate::reading::fixture::{cache, load, real, says, untimed};
+use framework::plugin::defaults;
+
+fn dataset() -> Sequences {
+    Sequences { file: "own/a.txt".into() }
+}
+
+#[test]
+fn a_line_is_a_user() {
+    let cache = cache(&[("own/a.txt", "u1 x y x\nu2 y\n")]);
+    let items = [("x", "x"), ("y", "y")];
+    let expected = untimed(&["u1", "u2"], &items, &[(0, 0, 0), (0, 1, 1), (0, 0, 2), (1, 1, 0)]);
+    assert_eq!(load(&dataset(), cache.path()).expect("a corpus"), expected);
+    let absolute = Sequences { file: cache.path().join("own/a.txt") };
+    assert_eq!(load(&absolute, "elsewhere".as_ref()).expect("a corpus"), expected);
+}
+
+#[test]
+fn damages_are_found_with_their_line() {
+    let check = |text: &str, words: &[&str]| says(load(&dataset(), cache(&[("own/a.txt", text)]).path()), words);
+    check("1 2\n\n", &["a user without items: \"\"", "own/a.txt, line 2", "fix: lines of"]);
+    check("1,2,3\n", &["a user without items: \"1,2,3\"", "line 1"]);
+    check("1\t2\t3\n", &["a user without items", "line 1"]);
+    check("1 2\n1 3\n", &["user \"1\" has two lines", "line 2"]);
+    check("1 2  3\n", &["a blank too many", "line 1"]);
+    check("1 2 \n", &["a blank too many", "line 1"]);
+    check("1 2\n2 3", &["truncated", "line 2"]);
+    says(load(&dataset(), cache(&[]).path()), &["the file own/a.txt is missing", "github.com/RUCAIBox"]);
+}
+
+#[test]
+fn the_default_file_is_counted() {
+    let cache = cache(&[(BEAUTY.0, "1 2 3\n")]);
+    let message = ["1 users, 2 items and 2 interactions instead of 22363, 12101 and 198502", "Beauty.txt"];
+    says(load(&defaults::<Sequences>(), cache.path()), &message);
+}
+
+#[test]
+fn the_real_beauty() {
+    let Some(folder) = real("amazon-beauty") else { return };
+    let start = std::time::Instant::now();
+    let corpus = load(&defaults::<Sequences>(), &folder).expect("the real data");
+    println!("198,502 interactions in {:?}", start.elapsed());
+    corpus.check().expect("whole");
+    assert_eq!((corpus.users.len(), corpus.items.id.len(), corpus.interactions.user.len()), (22_363, 12_101, 198_502));
+    assert_eq!((corpus.users[3].as_str(), corpus.items.id[3].as_str()), ("4", "4"));
+    assert_eq!(corpus.interactions.item[..7], [0, 1, 2, 3, 4, 5, 6]);
+}

@@ -1,0 +1,125 @@
+//! Splits, candidates and controls of whole runs, and lists that other software made.
+
+use crate::program::{Program, SMALL};
+use framework::context::Context;
+use framework::corpus::{Corpus, Part};
+use framework::device::{DeviceName, open};
+use framework::metrics::Metric;
+use framework::plugin::{Pick, Role, Setting};
+use framework::problem::Reader;
+use framework::progress::Progress;
+use framework::protocol::{Protocol, Split, split};
+use framework::roles::{Dataset, SplitRule};
+use framework::toml::{self, Value};
+use serde_json::json;
+use std::collections::HashSet;
+
+fn read<T: Setting>(text: &str) -> T {
+    let mut reader = Reader::default();
+    let read = T::read(&Value::Table(toml::from_str(text).expect("TOML")), &mut reader);
+    read.unwrap_or_else(|| panic!("{text}: {:?}", reader.problems))
+}
+
+/// The world of the small spec.
+fn world() -> Corpus {
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = open(&DeviceName("flex".into())).expect("flex is always there");
+    let cx = Context::new(device, 1, folder.path().into(), folder.path().into(), Progress::hidden());
+    let dataset: Pick<dyn Dataset> = read("use = \"world\"\nusers = 120\nitems = 60\nmax_interactions = 25");
+    dataset.load(&cx).expect("the world loads")
+}
+
+fn divided(corpus: &Corpus, protocol: &str) -> Split {
+    let protocol: Protocol = read(protocol);
+    split(corpus, &protocol, Metric::parse("hr@1").expect("a metric")).expect("a split")
+}
+
+#[test]
+fn every_split_leaves_targets_out_of_training() {
+    let mut corpus = world();
+    let parts = [Part::Train, Part::Train, Part::Validation, Part::Test];
+    corpus.given = Some((0..corpus.users.len()).map(|user| parts[user % 4]).collect());
+    for plugin in <dyn SplitRule>::plugins() {
+        let split = divided(&corpus, &format!("k_core = 0\nsplit.use = \"{}\"", plugin.name));
+        let validation = &split.train.validation;
+        assert!(validation.len() > 3 && split.statistics.test_cases > 3, "{}", plugin.name);
+        for ((user, target), history) in validation.users.iter().zip(&validation.targets).zip(&validation.histories) {
+            let trained = &split.train.sequences[*user as usize].items;
+            assert!(history.starts_with(trained) && !trained.contains(target), "{}, user {user}", plugin.name);
+        }
+        let leak = split.statistics.leak_rate.expect("the world has times");
+        assert_eq!(leak == 0.0, plugin.name == "global_time", "{} leaks {leak}", plugin.name);
+    }
+}
+
+#[test]
+fn data_without_times_has_no_leak_rate_and_no_global_time() {
+    let corpus = Corpus { untimed: true, ..world() };
+    assert_eq!(divided(&corpus, "split.use = \"leave_one_out\"").statistics.leak_rate, None);
+    let protocol: Protocol = read("split.use = \"global_time\"");
+    let message =
+        split(&corpus, &protocol, Metric::parse("hr@1").expect("a metric")).err().expect("refused").to_string();
+    assert!(message.contains("has no times") && message.contains("protocol.split"), "{message}");
+}
+
+#[test]
+fn candidates_are_the_same_bytes_for_every_model() {
+    let program = Program::new();
+    let text = format!("{SMALL}[protocol]\ncandidates = {{ negatives = 9, draw = \"popularity_matched\" }}\n");
+    let spec = program.file("small.toml", &text.replace("max_epochs = 4", "max_epochs = 1"));
+    let report = program.ok(&["run", &spec]).out;
+    assert!(report.contains("ndcg@10\\|c10") && report.contains("popularity-matched negatives"), "{report}");
+    assert!(report.contains("controls got what they must") && report.contains("position 0."), "{report}");
+    let list: serde_json::Value = serde_json::from_str(&program.ok(&["list", "--json"]).out).expect("JSON");
+    let cases = |run: &serde_json::Value| {
+        let id = run["run"].as_str().expect("an id");
+        let record: serde_json::Value = serde_json::from_str(&program.ok(&["show", id, "--json"]).out).expect("JSON");
+        record["outcome"]["scores"]["cases.parquet"].as_str().expect("a hash").to_owned()
+    };
+    let hashes: HashSet<String> = list.as_array().expect("runs").iter().map(cases).collect();
+    assert_eq!(hashes.len(), 1, "two models were asked about the same cases and candidates");
+}
+
+#[test]
+fn controls_can_be_switched_off_and_the_report_says_so() {
+    let program = Program::new();
+    let spec = program.file(
+        "small.toml",
+        &SMALL.replace("use = \"sasrec\"", "use = \"markov\"").split("hidden_size").next().expect("a spec").to_owned(),
+    );
+    let report = program.ok(&["run", &spec, "--set", "controls=false"]).out;
+    assert!(report.contains("WARNING: no controls"), "{report}");
+}
+
+#[test]
+fn lists_of_other_software_are_rows_of_the_table() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &SMALL.replace("max_epochs = 4", "max_epochs = 1"));
+    let corpus = world();
+    // Everyone gets all items in one order: by how often they were interacted with, which popularity comes close to.
+    let mut counts = vec![0; corpus.items.id.len()];
+    corpus.interactions.item.iter().for_each(|item| counts[*item as usize] += 1);
+    let line = |user: &String, item: usize| format!("{user} Q0 {} 0 {} other\n", corpus.items.id[item], counts[item]);
+    let lines = corpus.users.iter().flat_map(|user| (0..counts.len()).map(move |item| line(user, item)));
+    let lists = program.file("other.trec", &lines.collect::<String>());
+    let ran = program.ok(&["score", &spec, &lists]);
+    assert!(ran.out.contains("| other") && ran.err.contains("3 made, 0 found, 0 failed"), "{}{}", ran.out, ran.err);
+    let again = program.ok(&["score", &spec, &lists]);
+    assert!(again.err.contains("0 made, 3 found"), "{}", again.err);
+    let report = program.ok(&["report", &spec, "--format", "json"]).out;
+    assert!(!report.contains("other.trec"), "the spec's own table is as it was");
+    let wrong = program.file("wrong.tsv", "user_id\titem_id\tscore\nnobody\t1\t0.5\n");
+    let ran = program.run(&["score", &spec, &wrong]);
+    assert!(ran.code == 1 && ran.err.contains("user \"nobody\" is not in the data"), "{}", ran.err);
+}
+
+#[test]
+fn data_describes_a_data_set_and_what_the_protocol_leaves() {
+    let program = Program::new();
+    let spec = program.file("small.toml", SMALL);
+    let said = program.ok(&["data", &spec]).out;
+    insta::assert_snapshot!("data_of_the_world", said);
+    let profile: serde_json::Value = serde_json::from_str(&program.ok(&["data", &spec, "--json"]).out).expect("JSON");
+    assert_eq!((&profile["users"], &profile["items"]), (&json!(120), &json!(60)));
+    assert_eq!(profile["protocol"]["users"], profile["users"], "the 5-core of the small world is all of it");
+}
