@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Serves until it is dropped.
 struct Bucket {
@@ -186,4 +186,32 @@ fn a_bucket_that_cannot_be_reached_is_one_clear_message() {
     let mut command = bucket.command(&program, "one", &["list"]);
     let output = command.env("ABLATE_STORE", "s3:///x").output().expect("the program starts");
     assert!(String::from_utf8_lossy(&output.stderr).contains("lacks the bucket"));
+}
+
+#[test]
+fn a_dead_process_s_leases_are_taken_over_at_once_here_and_after_a_while_elsewhere() {
+    let Some(bucket) = Bucket::start() else { return };
+    let program = Program::new();
+    let long = SMALL.replace("max_epochs = 4", "max_epochs = 300\npatience = 300");
+    let killed = |machine: &str, spec: &str| {
+        let mut command = bucket.command(&program, machine, &["run", spec]);
+        let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(2500));
+        assert!(child.try_wait().expect("its state").is_none(), "it should still train");
+        child.kill().expect("a kill");
+        child.wait().expect("its end");
+    };
+    let spec = program.file("one.toml", &long);
+    killed("here", &spec);
+    let clock = Instant::now();
+    assert!(bucket.ok(&program, "here", &["run", &spec]).contains("2 made"));
+    let here = clock.elapsed();
+    let spec = program.file("two.toml", &long.replace("hidden_size = 16", "hidden_size = 8"));
+    killed("here", &spec);
+    let clock = Instant::now();
+    let said = bucket.ok(&program, "elsewhere", &["run", &spec]);
+    assert!(said.contains("1 made, 1 found"), "{said}");
+    let elsewhere = clock.elapsed();
+    assert!(elsewhere > Duration::from_secs(35), "taken from the living after {elsewhere:?}");
+    assert!(here + Duration::from_secs(10) < elsewhere, "{here:?} where it died, {elsewhere:?} elsewhere");
 }

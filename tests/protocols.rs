@@ -85,7 +85,7 @@ fn controls_can_be_switched_off_and_the_report_says_so() {
     let program = Program::new();
     let spec = program.file(
         "small.toml",
-        &SMALL.replace("use = \"sasrec\"", "use = \"markov\"").split("hidden_size").next().expect("a spec").to_owned(),
+        SMALL.replace("use = \"sasrec\"", "use = \"markov\"").split("hidden_size").next().expect("a spec"),
     );
     let report = program.ok(&["run", &spec, "--set", "controls=false"]).out;
     assert!(report.contains("WARNING: no controls"), "{report}");

@@ -121,7 +121,7 @@ fn unquote<'a>(rest: &mut &'a str, text: &mut String) -> Option<&'a str> {
         let Some((inside, behind)) = rest.split_once('"') else { return Some(*rest) };
         text.push_str(inside);
         *rest = behind;
-        let Some(behind) = rest.strip_prefix('"') else { return None };
+        let behind = rest.strip_prefix('"')?;
         text.push('"');
         *rest = behind;
     }
