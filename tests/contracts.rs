@@ -52,6 +52,8 @@ fn quick(plugin: &Plugin<dyn Recommender>, lists: &str) -> Pick<dyn Recommender>
     let mut text = format!("use = \"{}\"\n", plugin.name);
     for (key, value) in [
         ("of", "{ use = \"markov\" }"),
+        ("retriever", "{ use = \"popularity\" }"),
+        ("ranker", "{ use = \"markov\" }"),
         ("hidden_size", "16"),
         ("num_layers", "1"),
         ("max_seq_length", "10"),

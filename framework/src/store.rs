@@ -125,7 +125,13 @@ impl Store {
             let path = self.root.join(folder);
             fs::create_dir_all(&path).map_err(failing("cannot make the results store", &path))?;
         }
-        self.create(format, &pretty(&json!({ "format": FORMAT }), format)?)?;
+        let bytes = pretty(&json!({ "format": FORMAT }), format)?;
+        // A server that lets two create one name would let two machines overwrite each other's records.
+        if self.create(format, &bytes)? && self.mirrored.is_some() && self.create(format, &bytes)? {
+            return Err(Error::new("the object store does not know conditional writes (If-None-Match)")
+                .at(self.place())
+                .fix("one that does, such as Amazon's or a current MinIO; or a folder"));
+        }
         // The root's own name is in the folder above, which may not be ours to open.
         let _ = self.root.canonicalize().and_then(|root| root.parent().map_or(Ok(()), sync));
         Ok(())

@@ -59,6 +59,7 @@ mod recommender {
     mod popularity;
     mod random;
     mod recent_popularity;
+    mod rerank;
     mod sasrec;
 }
 mod placebo;

@@ -63,6 +63,27 @@ fn many_ties() {
     close(value("hr@4294967295", u32::MAX - 2, 1, u32::MAX), 1.0);
 }
 
+/// What trec_eval says of a thousand random rankings with ties: `python3 tests/peers/metrics.py`.
+#[test]
+fn trec_eval_agrees() {
+    #[derive(serde::Deserialize)]
+    struct Peer {
+        above_tied_candidates: Vec<[u32; 3]>,
+        values: std::collections::BTreeMap<String, Vec<f64>>,
+    }
+    let peer: Peer = serde_json::from_str(include_str!("../../../tests/fixtures/metrics.json")).expect("JSON");
+    assert_eq!((peer.above_tied_candidates.len(), peer.values.len()), (1000, 20));
+    for (name, values) in &peer.values {
+        for ([above, tied, candidates], expected) in peer.above_tied_candidates.iter().zip(values) {
+            let found = value(name, *above, *tied, *candidates);
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{name} of {above}, {tied}, {candidates}: {found}, not {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn coverage_counts_distinct_items() {
     // Items 0, 1 and 3 of 4; item 9 is in no catalogue of 4.

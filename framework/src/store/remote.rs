@@ -24,7 +24,7 @@ const PART: usize = 16 << 20;
 #[derive(Debug)]
 pub(super) struct Remote {
     url: String,
-    prefix: String,
+    prefix: Key,
     bucket: AmazonS3,
     runtime: Runtime,
 }
@@ -54,7 +54,7 @@ impl Remote {
                 .fix("s3://BUCKET/NAME"));
         }
         let plain = std::env::var("AWS_ENDPOINT_URL").is_ok_and(|endpoint| endpoint.starts_with("http://"));
-        let retry = RetryConfig { max_retries: 6, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
+        let retry = RetryConfig { max_retries: 10, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
         if plain {
             builder = builder.with_allow_http(true);
@@ -62,7 +62,7 @@ impl Remote {
         let bucket = builder.build().explain("reading the AWS_ variables", url)?;
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.explain("starting threads for the object store", url)?;
-        Ok(Self { url: url.to_owned(), prefix: prefix.to_owned(), bucket, runtime })
+        Ok(Self { url: url.to_owned(), prefix: Key::from(prefix), bucket, runtime })
     }
 
     /// The address it was opened with.
@@ -71,7 +71,7 @@ impl Remote {
     }
 
     fn key(&self, name: &str) -> Key {
-        Key::from(format!("{}/{name}", self.prefix))
+        name.split('/').fold(self.prefix.clone(), |key, part| key.join(part))
     }
 
     /// Writes an object that must not be there yet, and gives its version; none if there is one.
@@ -172,7 +172,7 @@ impl Remote {
     }
 
     fn entry(&self, meta: &object_store::ObjectMeta) -> Entry {
-        let name = meta.location.as_ref().strip_prefix(self.prefix.as_str()).unwrap_or(meta.location.as_ref());
+        let name = meta.location.as_ref().strip_prefix(self.prefix.as_ref()).unwrap_or(meta.location.as_ref());
         // A listing tells milliseconds, an answer only seconds.
         let seconds = u64::try_from(meta.last_modified.timestamp()).unwrap_or_default();
         let (name, modified) = (name.trim_start_matches('/').to_owned(), UNIX_EPOCH + Duration::from_secs(seconds));
