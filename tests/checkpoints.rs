@@ -128,6 +128,11 @@ fn what_is_wrong_with_a_model_or_a_question_is_said() {
     says(&["inspect", &two.display().to_string()], &["cannot read the header", "a.gguf"]);
     says(&["fetch", "smolm2-135m"], &["no dataset or model", "did you mean `smollm2-135m`?", "ml-100k", "OWNER/NAME"]);
     says(&["fetch", "a/b/c"], &["no name of a model"]);
+    says(&["fetch", "amazon-2032:Toys"], &["did you mean `amazon-2023`?", "amazon-2023:CATEGORY"]);
+    says(&["fetch", "amazon-2023"], &["a category is missing", "`ablate fetch amazon-2023:CATEGORY`", "github.io"]);
+    says(&["fetch", "steam:x"], &["no categories", "`ablate fetch steam`"]);
+    let copy = ["LLaRA's LastFM cannot be downloaded", "joyliao7777/LLaRA", "`ablate fetch lastfm --from FOLDER`"];
+    says(&["fetch", "lastfm"], &copy);
     let asks = |more: [&str; 2], parts: &[&str]| {
         says(&[&["generate", &folder, "--prompt", "w7"], &more[..]].concat(), parts);
     };

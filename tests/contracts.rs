@@ -12,7 +12,7 @@ use framework::problem::Reader;
 use framework::progress::Progress;
 use framework::protocol::{Protocol, Split, split};
 use framework::rng::Rng;
-use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Query, Recommender};
+use framework::roles::{Aggregator, Dataset, Embeddings, Evaluator, LanguageModel, Loss, Query, Recommender};
 use framework::toml::{Table, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -58,6 +58,9 @@ fn quick(plugin: &Plugin<dyn Recommender>, lists: &str) -> Pick<dyn Recommender>
         ("num_layers", "1"),
         ("max_seq_length", "10"),
         ("file", lists),
+        ("features", "{ use = \"title_words\" }"),
+        ("texts", "{ use = \"title_words\" }"),
+        ("pictures", "{ use = \"title_words\" }"),
     ] {
         if plugin.fields.iter().any(|field| field.name == key) {
             text += &format!("{key} = {value}\n");
@@ -86,6 +89,8 @@ fn with_required_keys<R: ?Sized + Role>(plugin: &Plugin<R>) -> Pick<R> {
             }
             "recommender plugin" => format!("{} = {{ use = \"markov\" }}\n", field.name),
             "language_model plugin" => format!("{} = {{ use = \"tiny\" }}\n", field.name),
+            "embeddings plugin" => format!("{} = {{ use = \"title_words\" }}\n", field.name),
+            "list of embeddings plugin" => format!("{} = [{{ use = \"title_words\" }}]\n", field.name),
             kind => panic!("{}.{} must be given: a {kind}", plugin.name, field.name),
         };
     }
@@ -118,6 +123,7 @@ fn every_plugin_is_documented_and_reads_what_it_writes() {
     documented::<dyn Evaluator>();
     documented::<dyn LanguageModel>();
     documented::<dyn Aggregator>();
+    documented::<dyn Embeddings>();
 }
 
 #[test]
@@ -216,6 +222,33 @@ fn every_loss_is_smaller_for_the_right_item_and_has_gradients() {
         };
         let (right, wrong) = (value(1.0), value(-1.0));
         assert!(right.is_finite() && right >= 0.0 && right < wrong, "{}: {right} against {wrong}", plugin.name);
+    }
+}
+
+#[test]
+fn all_embeddings_give_every_item_a_vector_and_repeat_themselves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let train = small_split(folder.path()).train;
+    for plugin in <dyn Embeddings>::plugins() {
+        let embeddings = match plugin.name {
+            "ids" => pick("use = \"ids\"\nof = { use = \"bpr_mf\", hidden_size = 4, training = { max_epochs = 1 } }"),
+            _ => with_required_keys(plugin),
+        };
+        if embeddings.inputs(&folder.path().join("cache")).is_err() {
+            eprintln!("skipped: {} finds no files", plugin.name);
+            continue;
+        }
+        let vectors = |n: u64| -> Vec<f32> {
+            let cx = context(&folder.path().join(format!("{}{n}", plugin.name)), 7);
+            std::fs::create_dir_all(&cx.work).expect("a folder");
+            let vectors = embeddings.embed(&train, &cx).unwrap_or_else(|error| panic!("{}: {error}", plugin.name));
+            let [items, width] = vectors.dims();
+            assert!(items == train.num_items() && width > 0, "{}: {items} by {width}", plugin.name);
+            vectors.into_data().try_to_vec().expect("numbers")
+        };
+        let first = vectors(1);
+        assert!(first.iter().all(|value| value.is_finite()), "{}", plugin.name);
+        assert_eq!(first, vectors(2), "{} differ from themselves with one seed", plugin.name);
     }
 }
 

@@ -13,6 +13,7 @@ mod program;
 mod protocols;
 mod readers;
 mod reports;
+mod searches;
 mod store;
 mod third_party;
 mod versions;

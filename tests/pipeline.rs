@@ -127,6 +127,17 @@ fn every_format_of_the_report() {
 }
 
 #[test]
+fn data_sets_from_local_copies() {
+    for name in ["amazon-beauty", "lastfm", "microlens-50k"] {
+        let Some(data) = real_data(name) else { continue };
+        let (program, from) = (Program::new(), data.display().to_string());
+        let arguments = ["fetch", name, "--from", from.as_str()];
+        program.ok(&arguments);
+        assert!(program.ok(&arguments).err.contains("already there and whole"), "{name}");
+    }
+}
+
+#[test]
 fn movielens_from_a_local_copy() {
     let Some(data) = real_data("ml-100k") else { return };
     let program = Program::new();

@@ -125,3 +125,28 @@ fn the_manifest_of_a_language_models_run() {
     assert!(page.contains("Not recorded: ") && page.contains("<summary>Prompt "), "{page}");
     assert!(program.ok(&["report", &spec]).out.contains("tokens read"));
 }
+
+#[test]
+fn metrics_as_other_frameworks_define_them() {
+    let program = Program::new();
+    let asked = "[protocol.candidates]\nnegatives = 9\n[evaluator]\nmetrics = [\"map@10\", \"map@10 as elliot\", \
+                 \"coverage@10 as elliot\"]\nselects_by = \"map@10 as elliot\"\n[recommender]\n";
+    let text = SMALL.replace("[recommender]\n", asked).replace("max_epochs = 4", "max_epochs = 1");
+    let spec = program.file("small.toml", &text);
+    assert!(program.ok(&["run", &spec]).out.contains("map@10 as elliot\\|c10 against"));
+    let report = |format| program.ok(&["report", &spec, "--format", format]).out;
+    for (format, expected) in [
+        ("csv", ",map@10 as elliot|c10,"),
+        ("latex", "& map@10 as elliot|c10"),
+        ("html", "map@10 as elliot|c10"),
+        ("md", "coverage@10 as elliot\\|c10"),
+    ] {
+        assert!(report(format).contains(expected), "{format}: {}", report(format));
+    }
+    let json: Value = serde_json::from_str(&report("json")).expect("JSON");
+    let mean = |name: &str| json["rows"][0]["metrics"][name]["mean"].as_f64().expect("a mean");
+    assert!(0.0 < mean("map@10 as elliot|c10") && mean("map@10 as elliot|c10") < mean("map@10|c10"), "{json:#}");
+    assert!(mean("coverage@10 as elliot|c10") > 1.0, "a count of items, not a share");
+    let list = program.ok(&["list", "--sort", "map@10 as elliot|c10"]).out;
+    assert!(list.contains("map@10 as elliot|c10 0."), "{list}");
+}

@@ -2,10 +2,12 @@
 
 mod change;
 
+pub(crate) use change::nested;
 pub use change::overlay;
 
 use crate::plugin::Setting;
 use crate::problem::{Problem, Reader};
+use crate::search::{self, Tuned};
 use crate::settings;
 use crate::spec::{Seeds, Spec};
 use toml::{Table, Value};
@@ -71,9 +73,16 @@ pub struct Plan {
     pub design: Design,
     /// The spec with the variant's changes applied.
     pub spec: Spec,
+    /// What its search found, where its settings came from one.
+    pub tuned: Option<Tuned>,
 }
 
 impl Plan {
+    /// A row of that name without changes.
+    pub fn of(variant: String, spec: &Spec, seed: u64) -> Self {
+        Self { variant, seed, design: Design::Base, spec: spec.clone(), tuned: None }
+    }
+
     /// The plan as a spec of its own, every default written out: running it re-makes the run.
     pub fn table(&self) -> Table {
         let mut spec = self.spec.clone();
@@ -121,17 +130,17 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
             variants.extend(variant.map(|spec| (name, design, spec)));
         }
     }
+    if let (Some(spec), true) = (&spec, problems.is_empty()) {
+        let base = std::iter::once((spec.base_name(), spec));
+        let rows: Vec<_> = base.chain(variants.iter().map(|(name, _, spec)| (name.as_str(), spec))).collect();
+        problems.extend(search::mistakes(&rows));
+    }
     match spec {
         Some(spec) if problems.is_empty() => {
             let base = [(spec.base_name().to_string(), Design::Base, spec.clone())];
             let rows = base.into_iter().chain(variants);
             let plans = rows.flat_map(|(variant, design, spec)| {
-                let plan = |seed: &u64| Plan {
-                    variant: variant.clone(),
-                    design: design.clone(),
-                    seed: *seed,
-                    spec: spec.clone(),
-                };
+                let plan = |seed: &u64| Plan { design: design.clone(), ..Plan::of(variant.clone(), &spec, *seed) };
                 spec.seeds.0.iter().map(plan).collect::<Vec<_>>()
             });
             Ok((spec, plans.collect()))

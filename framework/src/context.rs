@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::progress::{Bar, Progress};
 use crate::rng::Rng;
+use crate::store::Cost;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -32,35 +33,6 @@ pub struct Epoch {
     pub validation: f64,
     /// Wall time in seconds, validation included.
     pub seconds: f64,
-}
-
-/// What a stage cost besides time and memory. Numbers that stay zero are left out of records.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Cost {
-    /// Parameters that training changed.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub parameters_trained: u64,
-    /// Tokens that language models were trained on, over all epochs; what prompts share counts once a step.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub tokens_trained: u64,
-    /// Tokens of prompts that language models read to write, or to judge answers; what prompts share counts once.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub tokens_read: u64,
-    /// Tokens that language models wrote.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub tokens_written: u64,
-    /// Texts that they wrote.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub texts_written: u64,
-    /// Texts that were there already, written for an earlier stage or run.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub texts_found: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks with a reference.
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// A plugin's surroundings.

@@ -53,6 +53,8 @@ pub struct Corpus {
     pub untimed: bool,
     /// What each user's interactions are for, where the source says so.
     pub given: Option<Vec<Part>>,
+    /// The items that each user is to be asked about besides the target, where the source says so.
+    pub candidates: Option<Vec<Vec<u32>>>,
 }
 
 impl Corpus {
@@ -66,6 +68,10 @@ impl Corpus {
             Some(format!("columns of {}, {} and {} interactions", user.len(), item.len(), timestamp.len()))
         } else if self.given.as_ref().is_some_and(|given| given.len() != users) {
             Some("its own split does not have a part for each user".to_string())
+        } else if self.candidates.as_ref().is_some_and(|lists| lists.len() != users) {
+            Some("there is not a list of candidates for each user".to_string())
+        } else if let Some(worst) = self.candidates.iter().flatten().flatten().find(|n| **n as usize >= items) {
+            Some(format!("candidate {worst} of {items} items"))
         } else if self.items.title.len() != items || self.items.image.len() != items {
             Some("the items' columns differ in length".to_string())
         } else if let Some(worst) = user.iter().find(|n| **n as usize >= users) {
@@ -83,6 +89,10 @@ impl Corpus {
         if let Some(given) = &self.given {
             let parts: Vec<u32> = given.iter().map(|part| *part as u32).collect();
             add(&mut users, Series::new("part".into(), parts))?;
+        }
+        if let Some(candidates) = &self.candidates {
+            let lists: Vec<Series> = candidates.iter().map(|list| Series::new("".into(), list)).collect();
+            add(&mut users, Series::new("candidates".into(), lists))?;
         }
         write(folder, "users", Ok(users))?;
         let time = if self.untimed { "position" } else { "timestamp" };
@@ -110,6 +120,7 @@ impl Corpus {
         let items = read(folder, "items")?;
         let untimed = interactions.column("position").is_ok();
         let given = users.column("part").is_ok().then(|| parts(&users)).transpose()?;
+        let candidates = users.column("candidates").is_ok().then(|| lists(&users, "candidates")).transpose()?;
         let image = column(&items, "image")?;
         let image = image.binary().explain("reading pictures", folder.display())?;
         let corpus = Self {
@@ -121,6 +132,7 @@ impl Corpus {
             },
             untimed,
             given,
+            candidates,
             truth: folder.join("truth.parquet").exists().then(|| load_truth(folder, &items)).transpose()?,
             items: Items {
                 id: strings(&items, "item_id")?,
@@ -137,6 +149,18 @@ fn parts(users: &DataFrame) -> Result<Vec<Part>> {
     let part = |number| [Part::Train, Part::Validation, Part::Test].into_iter().find(|part| *part as u32 == number);
     let parts: Option<Vec<Part>> = numbers(users, "part")?.into_iter().map(part).collect();
     parts.ok_or_else(|| Error::new("a user's part is none of 0, 1 and 2").at("users.parquet"))
+}
+
+fn lists(table: &DataFrame, name: &str) -> Result<Vec<Vec<u32>>> {
+    let lists = column(table, name)?.list().explain("reading lists", format!("column {name}"))?;
+    let numbers = |list: Option<Series>| match list {
+        None => Ok(Vec::new()),
+        Some(list) => {
+            let list = list.u32().explain("reading lists", format!("column {name}"))?;
+            Ok(list.iter().flatten().collect())
+        }
+    };
+    (0..lists.len()).map(|n| numbers(lists.get_as_series(n))).collect()
 }
 
 fn load_truth(folder: &Path, items: &DataFrame) -> Result<Truth> {

@@ -2,7 +2,8 @@
 
 pub use inventory;
 pub use kernels::{allocator, fused, host, noise, pulp, resample, rng, vectorized};
-pub use toml;
+pub use store::error;
+pub use {store, toml};
 
 pub mod ablation;
 pub mod adam;
@@ -13,7 +14,6 @@ pub mod context;
 mod controls;
 pub mod corpus;
 pub mod device;
-pub mod error;
 pub mod evaluation;
 pub mod generations;
 pub mod language;
@@ -28,10 +28,10 @@ pub mod protocol;
 pub mod provenance;
 pub mod roles;
 pub mod run;
+pub mod search;
 pub mod sequences;
 pub mod spec;
 pub mod stage;
 pub mod statistics;
-pub mod store;
 pub mod training;
 pub mod truth;

@@ -7,12 +7,18 @@
 //! their orders: the target's rank is uniform on `above + 1 ..= above + tied + 1`. A constant scorer gets chance, and
 //! nothing depends on how a sort breaks ties (McSherry & Najork, ECIR 2008). All values are shares from 0 to 1, and
 //! higher is better.
+//!
+//! Other frameworks define some of these metrics in another way. Their definitions have names of their own, such as
+//! `map@10 as elliot`, also where they are equal to ours, so that a table says which one was asked for. One of them is
+//! no share: `coverage@10 as elliot` is a number of items.
 
 use crate::error::{Error, Result};
 use crate::plugin::Setting;
 use crate::problem::{Reader, nearest};
 use std::{fmt, num::NonZeroU32};
 use toml::Value;
+
+mod others;
 
 /// Where one test case's target landed among its candidates; `above + tied < candidates`.
 ///
@@ -31,13 +37,13 @@ pub struct Rank {
 /// What a metric's name stands for.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Definition {
-    /// The name in specs and reports; `@k` stands for a cutoff such as `@10`.
+    /// The name in specs and reports; `@k` stands for a cutoff such as `@10`, `as` comes before another framework.
     pub name: &'static str,
     /// Rises whenever the same case may get another value, so that old results are not mixed with new ones.
     pub version: u32,
     /// The value for a target at a known `rank` (from 1); the metric is its expectation over ties.
     pub formula: &'static str,
-    /// The publication that the formula is from.
+    /// The publication, or the release and file of another framework, that the formula is from.
     pub source: &'static str,
     kind: Kind,
 }
@@ -48,8 +54,15 @@ enum Kind {
     Precision,
     ReciprocalRank,
     DiscountedGain,
+    MeanPrecision,
+    MeanRecall,
+    F1,
     Auc,
+    AucAmongCandidates,
+    LimitedAuc,
     Coverage,
+    PaddedCoverage,
+    DistinctItems,
 }
 
 const MANNING: &str = "Manning, Raghavan & Schütze, Introduction to Information Retrieval, 2008, ch. 8";
@@ -114,19 +127,35 @@ static DEFINITIONS: [Definition; 8] = [
     },
 ];
 
-/// Every metric there is.
+/// Every metric of our own definition.
 pub fn definitions() -> &'static [Definition] {
     &DEFINITIONS
 }
 
+/// What other frameworks compute where there is one relevant item; theirs is for one order of the ties.
+pub fn others() -> &'static [Definition] {
+    &others::DEFINITIONS
+}
+
+fn all() -> impl Iterator<Item = &'static Definition> {
+    definitions().iter().chain(others())
+}
+
 impl Definition {
-    fn family(&self) -> &'static str {
-        self.name.trim_end_matches("@k")
+    fn family(&self) -> String {
+        apart(self.name).0
     }
 
     fn needs_cutoff(&self) -> bool {
-        self.name.ends_with("@k")
+        self.name.contains("@k")
     }
+}
+
+/// A name without its cutoff, and the cutoff: `map as elliot` and 10 of `map@10 as elliot`.
+fn apart(text: &str) -> (String, Option<u32>) {
+    let (front, rest) = text.split_once('@').unwrap_or((text, ""));
+    let (k, whose) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+    (format!("{front}{whose}"), k.parse().ok().map(NonZeroU32::get))
 }
 
 /// A metric as a spec names it, such as `ndcg@10`.
@@ -141,38 +170,55 @@ impl Metric {
     pub fn parse(text: &str) -> Result<Self> {
         let unknown = || {
             let near = Self::nearest(text).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            Error::new(format!("no metric is called `{text}`")).fix(format!("{}{near}", known()))
+            Error::new(format!("no metric is called `{text}`")).fix(format!("{}{near}", known(text)))
         };
-        let cutoff = Self::cutoff_of(text);
+        let (_, cutoff) = apart(text);
         let named = |definition| Self { definition, cutoff };
         // Comparing the spelling refuses what parses as a number but is not how one writes it: `hr@+5`, `hr@05`.
         let exact = |metric: &Self| metric.definition.needs_cutoff() == cutoff.is_some() && metric.to_string() == text;
-        DEFINITIONS.iter().map(named).find(exact).ok_or_else(unknown)
+        all().map(named).find(exact).ok_or_else(unknown)
     }
 
     /// The metric whose name is nearest to `text`, with the same cutoff.
     fn nearest(text: &str) -> Option<String> {
-        let family = text.split_once('@').map_or(text, |(family, _)| family);
-        let near = nearest(family, DEFINITIONS.iter().map(Definition::family))?;
-        let definition = DEFINITIONS.iter().find(|definition| definition.family() == near)?;
-        Some(Self { definition, cutoff: Self::cutoff_of(text) }.to_string())
-    }
-
-    fn cutoff_of(text: &str) -> Option<u32> {
-        text.split_once('@').and_then(|(_, k)| k.parse().ok()).map(NonZeroU32::get)
+        let (family, cutoff) = apart(text);
+        let families: Vec<String> = all().map(Definition::family).collect();
+        let near = nearest(&family, families.iter().map(String::as_str))?;
+        let definition = all().find(|definition| definition.family() == near)?;
+        Some(Self { definition, cutoff }.to_string())
     }
 
     /// The case's expected value over all orders of its ties. `None` for coverage, which is not of one case, and for
     /// `auc` where the target has no rival.
     pub fn value(&self, rank: Rank) -> Option<f64> {
         debug_assert!(u64::from(rank.above) + u64::from(rank.tied) < u64::from(rank.candidates), "{rank:?}");
+        let candidates = f64::from(rank.candidates);
         match self.definition.kind {
             Kind::Hit => self.expected(rank, |_| 1.0),
             Kind::Precision => self.expected(rank, |_| 1.0).zip(self.cutoff).map(|(hit, k)| hit / f64::from(k)),
             Kind::ReciprocalRank => self.expected(rank, f64::recip),
             Kind::DiscountedGain => self.expected(rank, |position| (position + 1.0).log2().recip()),
-            Kind::Auc => auc(rank),
-            Kind::Coverage => None,
+            Kind::MeanPrecision => self.over_cutoffs(rank, f64::recip),
+            Kind::MeanRecall => self.over_cutoffs(rank, |_| 1.0),
+            Kind::F1 => self.expected(rank, |_| 2.0).zip(self.cutoff).map(|(hit, k)| hit / (f64::from(k) + 1.0)),
+            Kind::Auc => auc(rank, candidates - 1.0),
+            Kind::AucAmongCandidates => auc(rank, candidates),
+            Kind::LimitedAuc => self.expected(rank, |position| (candidates + 1.0 - position) / candidates),
+            Kind::Coverage | Kind::PaddedCoverage | Kind::DistinctItems => None,
+        }
+    }
+
+    /// The value of all users' lists together, of which each one's first k items count. `None` for a metric of a case.
+    ///
+    /// Items outside the catalogue `0..num_items` count for nothing; the share of an empty catalogue is NaN.
+    pub fn of_lists(&self, lists: &[Vec<u32>], num_items: usize) -> Option<f64> {
+        let items = num_items as f64;
+        let found = || distinct(lists, self.cutoff.unwrap_or(0) as usize, num_items) as f64;
+        match self.definition.kind {
+            Kind::Coverage => Some(found() / items),
+            Kind::PaddedCoverage => Some(found() / (items + 1.0)),
+            Kind::DistinctItems => Some(found()),
+            _ => None,
         }
     }
 
@@ -184,14 +230,24 @@ impl Metric {
         Some(total / (f64::from(rank.tied) + 1.0))
     }
 
+    /// The mean over n = 1 to k of `weight(n)` times the chance that the target is among the first n.
+    fn over_cutoffs(&self, rank: Rank, weight: impl Fn(f64) -> f64) -> Option<f64> {
+        let (k, places) = (self.cutoff?, f64::from(rank.tied) + 1.0);
+        let total = (rank.above..k).fold(0.0, |sum, before| {
+            let n = f64::from(before) + 1.0;
+            sum + weight(n) * (n - f64::from(rank.above)).min(places)
+        });
+        Some(total / places / f64::from(k))
+    }
+
     /// The k of `@k`; `None` for a metric of the whole ranking.
     pub fn cutoff(&self) -> Option<u32> {
         self.cutoff
     }
 
-    /// Whether it is a property of all lists together (see [`coverage`]), not of a case.
+    /// Whether it is a property of all lists together (see [`Metric::of_lists`]), not of a case.
     pub fn is_of_lists(&self) -> bool {
-        self.definition.kind == Kind::Coverage
+        matches!(self.definition.kind, Kind::Coverage | Kind::PaddedCoverage | Kind::DistinctItems)
     }
 
     /// The version of its definition.
@@ -206,45 +262,45 @@ impl Setting for Metric {
     }
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
         let name = String::read(value, reader)?;
-        Self::parse(&name).ok().or_else(|| reader.unknown(&name, "metric", &known(), Self::nearest(&name)))
+        Self::parse(&name).ok().or_else(|| reader.unknown(&name, "metric", &known(&name), Self::nearest(&name)))
     }
     fn write(&self) -> Value {
         Value::String(self.to_string())
     }
 }
 
-/// The names there are, in words.
-fn known() -> String {
-    let names: Vec<_> = DEFINITIONS.iter().map(|definition| definition.name).collect();
+/// The names there are, in words; those of other frameworks only where one of them was meant.
+fn known(text: &str) -> String {
+    let meant = if text.contains(" as ") { others() } else { definitions() };
+    let names: Vec<_> = meant.iter().map(|definition| definition.name).collect();
     format!("one of {}, with k a whole number of at least 1", names.join(", "))
 }
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cutoff {
-            Some(k) if self.definition.needs_cutoff() => write!(f, "{}@{k}", self.definition.family()),
+            Some(k) if self.definition.needs_cutoff() => {
+                f.write_str(&self.definition.name.replace("@k", &format!("@{k}")))
+            }
             _ => f.write_str(self.definition.name),
         }
     }
 }
 
-/// The expectation of (candidates - rank) / (candidates - 1): a tied rival counts as half beaten.
-fn auc(rank: Rank) -> Option<f64> {
-    let rivals = f64::from(rank.candidates) - 1.0;
+/// The expected share of the `rivals` that the target beats: a tied one counts as half beaten.
+fn auc(rank: Rank, rivals: f64) -> Option<f64> {
     (rivals > 0.0).then(|| (rivals - f64::from(rank.above) - f64::from(rank.tied) / 2.0) / rivals)
 }
 
-/// The share of the catalogue `0..num_items` that is in any of the lists, each a user's top k, already cut.
-///
-/// Items outside the catalogue count for nothing; an empty catalogue gives NaN.
-pub fn coverage(lists: &[Vec<u32>], num_items: usize) -> f64 {
+/// How many items of the catalogue `0..num_items` are among the first `depth` of any list.
+fn distinct(lists: &[Vec<u32>], depth: usize, num_items: usize) -> usize {
     let mut listed = vec![false; num_items];
-    for &item in lists.iter().flatten() {
+    for &item in lists.iter().flat_map(|list| list.iter().take(depth)) {
         if let Some(seen) = listed.get_mut(item as usize) {
             *seen = true;
         }
     }
-    listed.iter().filter(|seen| **seen).count() as f64 / num_items as f64
+    listed.iter().filter(|seen| **seen).count()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Progress {
         self.styled(what, total, "{prefix:>24} {wide_bar} {pos}/{len} {per_sec} {eta} {msg}")
     }
 
-    /// A bar of `total` bytes.
+    /// A bar of `total` bytes; 0 where that is not known.
     pub fn bytes(&self, what: &str, total: usize) -> Bar {
         self.styled(what, total, "{prefix:>24} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
     }
@@ -51,6 +51,11 @@ impl Bar {
     /// `n` more steps are done.
     pub fn advance(&self, n: usize) {
         self.bar.inc(n as u64);
+    }
+
+    /// There are `total` steps, which was not known before.
+    pub fn expect(&self, total: usize) {
+        self.bar.set_length(total as u64);
     }
 
     /// Shows `text` behind the bar: the loss, a metric.

@@ -7,101 +7,20 @@ use crate::error::{Error, Result};
 use crate::evaluation;
 use crate::metrics::Metric;
 use crate::plugin::{Pick, Setting, defaults};
-use crate::problem::Reader;
 use crate::roles::{Query, Scorer, Source, SplitRule};
+use crate::settings;
 use crate::truth::Truth;
-use crate::{choice, settings};
 use serde_json::json;
 use std::borrow::Cow;
 use std::sync::Arc;
-use toml::Value;
 
 mod candidates;
+mod divide;
 mod filter;
 
-choice! {
-    /// How negatives are drawn.
-    pub enum Draw {
-        /// All items alike.
-        Uniform = "uniform",
-        /// In proportion to an item's training interactions plus one.
-        Popularity = "popularity",
-        /// From the items next to the target in the order of training interactions, three times as many as are drawn: so
-        /// that popularity alone tells nothing.
-        Matched = "popularity_matched",
-    }
-}
-
-choice! {
-    /// Which items are no negatives of a user.
-    pub enum Avoid {
-        /// All that the user ever interacted with.
-        Interacted = "interacted",
-        /// Only those of the history that a recommender may see, as LLaRA does (Liao et al., SIGIR 2024).
-        History = "history",
-    }
-}
-
-/// The fewest interactions of a user and of an item that stay; one number in TOML where both are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KCore {
-    /// Of a user.
-    pub users: usize,
-    /// Of an item.
-    pub items: usize,
-}
-
-settings! {
-    /// [`KCore`] as a table.
-    pub struct Both {
-        /// The fewest interactions of a user.
-        #[range(0..=1000)]
-        pub users: usize,
-        /// The fewest interactions of an item.
-        #[range(0..=1000)]
-        pub items: usize,
-    }
-}
-
-impl Setting for KCore {
-    fn kind() -> String {
-        "integer from 0 to 1000, or table with `users` and `items`".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        match value {
-            Value::Table(_) => Both::read(value, reader).map(|Both { users, items }| Self { users, items }),
-            Value::Integer(0..=1000) => usize::read(value, reader).map(|k| Self { users: k, items: k }),
-            Value::Integer(_) => reader.out_of_range(value, "0..=1000"),
-            _ => reader.wrong_type(value, &Self::kind()),
-        }
-    }
-    fn write(&self) -> Value {
-        match *self {
-            Self { users, items } if users == items => users.write(),
-            Self { users, items } => Both { users, items }.write(),
-        }
-    }
-}
-
-settings! {
-    /// Which items are ranked for a case, the same for every model and seed.
-    pub struct Candidates {
-        /// Items besides the target; 0 ranks the whole catalogue. Metrics then carry the number of candidates in their
-        /// name: `hr@1|c21`.
-        #[range(0..=1_000_000)]
-        pub negatives: usize = 0,
-        /// How negatives are drawn.
-        pub draw: Draw = Draw::Uniform,
-        /// Which items are never drawn.
-        pub avoid: Avoid = Avoid::Interacted,
-        /// Validation cases and test cases that are evaluated at most, of the same users where both parts have the same;
-        /// 0 evaluates all.
-        #[range(0..=100_000_000)]
-        pub cases: usize = 0,
-        /// What cases and negatives are drawn with.
-        pub seed: u64 = 1,
-    }
-}
+pub use candidates::{Avoid, Candidates, Draw};
+pub use divide::Cut;
+pub use filter::{KCore, KCoreTable};
 
 settings! {
     /// What is kept of the data, how it is split and how it is ranked.
@@ -159,34 +78,12 @@ pub struct Statistics {
     /// Mean share of training interactions that are later than the test target; none where the data has no times.
     #[serde(default)]
     pub leak_rate: Option<f64>,
+    /// Test cases whose last three items and target follow each other in the training of anybody.
+    #[serde(default)]
+    pub copied_targets: usize,
     /// Test cases whose target no training interaction has.
     #[serde(default)]
     pub cold_targets: usize,
-}
-
-/// Where one user's interactions are divided; places count from the oldest interaction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cut {
-    /// So many interactions are trained on.
-    pub train: usize,
-    /// The place of the validation target; what is before it is its history.
-    pub validation: Option<usize>,
-    /// The place of the test target; what is before it is its history.
-    pub test: Option<usize>,
-}
-
-impl Cut {
-    /// All for training.
-    pub fn train(interactions: usize) -> Self {
-        Self { train: interactions, validation: None, test: None }
-    }
-
-    /// Whether nothing is predicted that was trained on, or from nothing, or that is in an earlier target's history.
-    fn is_sound(&self, interactions: usize) -> bool {
-        let after = |place: Option<usize>| place.is_none_or(|place| place >= self.train.max(1) && place < interactions);
-        let order = self.validation.zip(self.test).is_none_or(|(validation, test)| validation < test);
-        self.train <= interactions && after(self.validation) && after(self.test) && order
-    }
 }
 
 /// One user's training interactions, oldest first.
@@ -316,17 +213,19 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     let given: Option<Vec<_>> =
         corpus.given.as_ref().map(|parts| kept.users.iter().map(|user| parts[*user as usize]).collect());
     let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
-    let Divided { sequences, mut validation, mut test } = divide(&chosen, &cuts, protocol)?;
-    let trained = trained(&sequences, kept.items.len());
-    candidates::choose(&protocol.candidates, [&mut validation, &mut test], &whole, &trained)?;
+    let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
+    let trained = divide::trained(&sequences, kept.items.len());
+    let lists = corpus.candidates.as_ref().map(|lists| kept.lists(lists, corpus.items.id.len()));
+    candidates::choose(&protocol.candidates, [&mut validation, &mut test], &whole, &trained, lists.as_deref())?;
     let statistics = Statistics {
         users: kept.users.len(),
         items: kept.items.len(),
         interactions: chosen.iter().map(|sequence| sequence.items.len()).sum(),
         test_cases: test.len(),
-        tie_rate: if corpus.untimed { 0.0 } else { tie_rate(&chosen) },
+        tie_rate: if corpus.untimed { 0.0 } else { divide::tie_rate(&chosen) },
         training: sequences.iter().map(|sequence| sequence.items.len()).sum(),
-        leak_rate: (!corpus.untimed).then(|| leak_rate(&chosen, &cuts, &sequences, &test)),
+        leak_rate: (!corpus.untimed).then(|| divide::leak_rate(&chosen, &cuts, &sequences, &test)),
+        copied_targets: divide::copied(&sequences, &test),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
     let train = Train {
@@ -339,76 +238,6 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         selects_by,
     };
     Ok(Split { train, test: Sealed { cases: test }, statistics })
-}
-
-/// Sequences to train on, and what is predicted.
-struct Divided {
-    sequences: Vec<Sequence>,
-    validation: Cases,
-    test: Cases,
-}
-
-/// Cuts every user's interactions, once it is sure that no cut lets a target be trained on.
-fn divide(whole: &[Sequence], cuts: &[Cut], protocol: &Protocol) -> Result<Divided> {
-    let place = || format!("protocol.split `{}`", protocol.split.name());
-    let unsound = whole.iter().zip(cuts).position(|(sequence, cut)| !cut.is_sound(sequence.items.len()));
-    if cuts.len() != whole.len() || unsound.is_some() {
-        return Err(Error::new(match unsound {
-            Some(user) => {
-                format!("leak: user {user} of the split has a target in training or history: {:?}", cuts[user])
-            }
-            None => format!("{} cuts for {} users", cuts.len(), whole.len()),
-        })
-        .at(place())
-        .fix("this is a bug of the plugin: please report it"));
-    }
-    let empty = || Cases { max_history: protocol.max_history, mask_seen: protocol.mask_seen, ..Cases::default() };
-    let (mut validation, mut test) = (empty(), empty());
-    let mut sequences = Vec::with_capacity(whole.len());
-    for (user, (sequence, cut)) in whole.iter().zip(cuts).enumerate() {
-        for (cases, target) in [(&mut validation, cut.validation), (&mut test, cut.test)] {
-            if let Some(target) = target {
-                cases.users.push(user as u32);
-                cases.histories.push(sequence.items[..target].to_vec());
-                cases.targets.push(sequence.items[target]);
-            }
-        }
-        let (items, timestamps) = (sequence.items[..cut.train].to_vec(), sequence.timestamps[..cut.train].to_vec());
-        sequences.push(Sequence { items, timestamps });
-    }
-    for (cases, what) in [(&validation, "validation"), (&test, "test")] {
-        if cases.is_empty() {
-            return Err(Error::new(format!("no user has the interactions that a {what} case needs"))
-                .at(place())
-                .fix("a lower k_core, larger shares, or more data"));
-        }
-    }
-    Ok(Divided { sequences, validation, test })
-}
-
-/// How often each item is trained on.
-fn trained(sequences: &[Sequence], num_items: usize) -> Vec<u32> {
-    let mut counts = vec![0; num_items];
-    sequences.iter().flat_map(|sequence| &sequence.items).for_each(|item| counts[*item as usize] += 1);
-    counts
-}
-
-/// The mean share of all training interactions that are later than a case's target.
-fn leak_rate(whole: &[Sequence], cuts: &[Cut], sequences: &[Sequence], test: &Cases) -> f64 {
-    let mut times: Vec<i64> = sequences.iter().flat_map(|sequence| &sequence.timestamps).copied().collect();
-    times.sort_unstable();
-    let later = |user: &u32| {
-        let (sequence, cut) = (&whole[*user as usize], &cuts[*user as usize]);
-        let time = cut.test.map_or(i64::MAX, |place| sequence.timestamps[place]);
-        times.len() - times.partition_point(|other| *other <= time)
-    };
-    test.users.iter().map(later).sum::<usize>() as f64 / (times.len() * test.len()).max(1) as f64
-}
-
-fn tie_rate(sequences: &[Sequence]) -> f64 {
-    let total: usize = sequences.iter().map(|sequence| sequence.items.len()).sum();
-    let tied = sequences.iter().flat_map(|sequence| sequence.timestamps.chunk_by(|a, b| a == b));
-    tied.map(<[i64]>::len).filter(|len| *len > 1).sum::<usize>() as f64 / total.max(1) as f64
 }
 
 fn items(corpus: &Corpus, kept: &[u32]) -> Items {

@@ -85,6 +85,10 @@ pub trait Scorer: Send {
     fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>>;
     /// Writes what `Recommender::load` needs into `folder`.
     fn save(&self, folder: &Path) -> Result<()>;
+    /// The ID embeddings that it learned, `[items, width]`, where it has such.
+    fn item_embeddings(&self) -> Option<Tensor<2>> {
+        None
+    }
 }
 
 /// What a sequence model is trained against: its states should score the next item above all others.
@@ -102,6 +106,17 @@ pub trait Loss: Send + Sync + Debug {
     ) -> Tensor<1>;
 }
 role!(dyn Loss, "loss");
+
+/// Turns items into vectors: by what is said or shown of them, or by who chose them.
+pub trait Embeddings: Send + Sync + Debug {
+    /// A row for each item of the catalogue, `[items, width]`. What is learned is learned from the training split.
+    fn embed(&self, train: &Train, cx: &Context) -> Result<Tensor<2>>;
+    /// What decides them besides its settings: hashes of the files it reads. Part of the cache key.
+    fn inputs(&self, _cache: &Path) -> Result<Value> {
+        Ok(Value::Null)
+    }
+}
+role!(dyn Embeddings, "embeddings");
 
 /// Turns each test case's outcome into scores.
 pub trait Evaluator: Send + Sync + Debug {

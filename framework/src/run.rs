@@ -20,6 +20,10 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+mod tuned;
+
+pub use tuned::settled;
+
 /// The stages of a plan with their keys, known before anything runs.
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -51,7 +55,7 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let dataset = json!({ "plugin": spec.dataset.identity(), "files": stage::file_hashes(&files)? });
     let protocol = spec.protocol.identity();
     let inputs = spec.recommender.inputs(cache).map_err(|error| error.at("recommender"))?;
-    let recommender = json!({
+    let mut recommender = json!({
         "plugin": spec.recommender.identity(),
         "inputs": inputs,
         "dataset": dataset,
@@ -61,7 +65,14 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
         // Which of several GPUs it was changes nothing that can be relied on.
         "device": spec.device.backend(),
     });
-    let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
+    // Until the search has chosen, the run is another one.
+    if let Some(search) = &spec.search {
+        recommender["search"] = search.identity(spec);
+    }
+    // Of other frameworks only what was corrected since it was added: a new definition makes no stored run stale.
+    let corrected = metrics::others().iter().filter(|definition| definition.version > 1);
+    let counted = metrics::definitions().iter().chain(corrected);
+    let versions: Value = counted.map(|d| (d.name.to_string(), json!(d.version))).collect();
     let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
     let mut task = dataset.clone();
     if let Some(narrower) = spec.dataset.task() {
@@ -110,7 +121,7 @@ impl Runner {
 
     /// Runs a plan as `run` does, unless somebody else is running it: then `None`.
     pub fn try_run(&mut self, plan: &Plan) -> Result<Option<Finished>> {
-        let id = keys(plan, &self.cache)?.run;
+        let id = keys(&tuned::settle(plan, &self.store, &self.cache)?, &self.cache)?.run;
         // Not the evaluator's own lock, which the run will take.
         let lock = self.store.try_lock(&format!("run-{id}"))?;
         lock.map(|_held| self.run(plan)).transpose()
@@ -130,43 +141,40 @@ impl Runner {
 
     /// Runs a plan, or finds that it was run and that its scores are still there. A failed try is recorded in the store.
     pub fn run(&mut self, plan: &Plan) -> Result<Finished> {
-        let keys = keys(plan, &self.cache)?;
+        log::start();
+        let started = now();
+        let plan = match self.tuned(plan) {
+            Ok(plan) => plan,
+            Err(error) => return Err(self.failed(plan, &keys(plan, &self.cache)?, &started, error)?),
+        };
+        let keys = keys(&plan, &self.cache)?;
         if self.fresh.is_empty()
             && let Some(record) = self.store.run(&keys.run)?
             && self.store.stage(&keys.evaluator.key)?.is_some()
         {
             return Ok(Finished { id: keys.run, found: true, record });
         }
-        log::start();
-        let started = now();
-        let result = self.stages(plan, &keys, &started);
-        if let Err(error) = &result {
-            let status = if error.is_interrupt() { "interrupted" } else { "failed" };
-            let attempt = json!({ "run": keys.run, "name": plan.spec.name, "variant": plan.variant, "seed": plan.seed,
-                "status": status, "started": started, "ended": now(), "error": error.to_string(), "log": log::text() });
-            self.store.record_attempt(&keys.run, &attempt)?;
+        match self.stages(&plan, &keys, &started) {
+            Err(error) => Err(self.failed(&plan, &keys, &started, error)?),
+            done => done,
         }
-        result
+    }
+
+    /// Records that a try failed; gives back why.
+    fn failed(&self, plan: &Plan, keys: &Keys, started: &str, error: Error) -> Result<Error> {
+        let status = if error.is_interrupt() { "interrupted" } else { "failed" };
+        let attempt = json!({ "run": keys.run, "name": plan.spec.name, "variant": plan.variant, "seed": plan.seed,
+            "status": status, "started": started, "ended": now(), "error": error.to_string(), "log": log::text() });
+        self.store.record_attempt(&keys.run, &attempt)?;
+        Ok(error)
     }
 
     fn stages(&mut self, plan: &Plan, keys: &Keys, started: &str) -> Result<Finished> {
         let clock = Instant::now();
-        let device = device::open(&plan.spec.device)?;
-        let (cache, progress) = (self.cache.clone(), self.progress.clone());
-        let generations = self.store.generations();
-        let context = |work: &Path| {
-            Context::new(device.clone(), plan.seed, work.to_path_buf(), cache.clone(), progress.clone())
-                .with_generations(generations.clone())
-        };
+        let context = self.surroundings(plan)?;
         let dataset = self.dataset(plan, keys, &context)?;
         let split = self.split(plan, keys, &dataset)?;
-        let recommender =
-            found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
-                let cx = context(work);
-                plan.spec.recommender.fit(&split.train, &cx)?.save(folder)?;
-                let epochs = serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")?;
-                Ok((epochs, cx.cost()))
-            })?;
+        let recommender = self.recommender(plan, keys, &split, &context, &mut None)?;
         let statistics = json!(split.statistics);
         let controls = match plan.spec.controls {
             true => {
@@ -197,11 +205,37 @@ impl Runner {
 
     /// The plan's data set, found or made.
     pub fn corpus(&mut self, plan: &Plan) -> Result<Corpus> {
-        let device = device::open(&plan.spec.device)?;
-        let (cache, progress) = (self.cache.clone(), self.progress.clone());
-        let context =
-            |work: &Path| Context::new(device.clone(), plan.seed, work.into(), cache.clone(), progress.clone());
+        let context = self.surroundings(plan)?;
         Corpus::load(self.dataset(plan, &keys(plan, &self.cache)?, &context)?.folder())
+    }
+
+    /// Makes the surroundings of the plan's stages, each with a folder for unfinished work.
+    fn surroundings(&self, plan: &Plan) -> Result<impl Fn(&Path) -> Context + use<>> {
+        let (device, seed) = (device::open(&plan.spec.device)?, plan.seed);
+        let (cache, progress, generations) = (self.cache.clone(), self.progress.clone(), self.store.generations());
+        Ok(move |work: &Path| {
+            Context::new(device.clone(), seed, work.to_path_buf(), cache.clone(), progress.clone())
+                .with_generations(generations.clone())
+        })
+    }
+
+    /// The plan's recommender, found or fitted; `failed` is told why it could not be.
+    fn recommender(
+        &self,
+        plan: &Plan,
+        keys: &Keys,
+        split: &Split,
+        context: &dyn Fn(&Path) -> Context,
+        failed: &mut Option<String>,
+    ) -> Result<Artifact> {
+        found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
+            let cx = context(work);
+            let fitted = plan.spec.recommender.fit(&split.train, &cx);
+            *failed = fitted.as_ref().err().filter(|error| !error.is_interrupt()).map(ToString::to_string);
+            fitted?.save(folder)?;
+            let epochs = serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")?;
+            Ok((epochs, cx.cost()))
+        })
     }
 
     fn dataset(&self, plan: &Plan, keys: &Keys, context: &dyn Fn(&Path) -> Context) -> Result<Artifact> {
@@ -258,6 +292,7 @@ impl Runner {
             "fingerprint": keys.fingerprint,
             "data": known["data"],
             "controls": known["controls"],
+            "search": plan.tuned,
             "data_hash": hash_json(&keys.dataset.inputs["files"]),
             "stages": traces,
             "epochs": epochs,

@@ -7,6 +7,7 @@ use crate::plugin::{Pick, Setting, defaults};
 use crate::problem::Reader;
 use crate::protocol::Protocol;
 use crate::roles::{Dataset, Evaluator, Recommender};
+use crate::search::Search;
 use crate::settings;
 use toml::Value;
 
@@ -36,6 +37,8 @@ settings! {
         pub base: String = String::new(),
         /// How rows are compared with the base.
         pub comparison: Comparison = defaults(),
+        /// How settings are tuned, if they are.
+        pub search: Option<Search> = None,
         /// Variants, each a set of changes to this spec.
         pub ablation: Vec<Ablation> = Vec::new(),
     }

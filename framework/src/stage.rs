@@ -1,8 +1,8 @@
 //! One stage: its key, and its artifact found in the store or made.
 
-use crate::context::{Cost, is_interrupted};
+use crate::context::is_interrupted;
 use crate::error::{Error, Explain, Result};
-use crate::store::{Committed, StageRecord, Store, hash_json, now};
+use crate::store::{Committed, Cost, StageRecord, Store, hash_json, now};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -28,7 +28,8 @@ pub trait SequenceModel: Module + 'static {
     /// What it knows after each interaction, `[batch, length, hidden]`.
     ///
     /// `histories` `[batch, length]` holds item indices, oldest first, at most `max_seq_length` long. Shorter histories
-    /// are padded on the left with the index that follows the last item's. `noise` is the dropout of this pass.
+    /// are padded on the left with the index that follows the last item's. `noise` is the dropout of this pass. A model
+    /// whose `batch` asks for nothing but the last state may give that alone, `[batch, 1, hidden]`.
     fn states(&self, histories: Tensor<2, Int>, noise: &mut Noise) -> Tensor<3>;
 
     /// The items' embeddings, `[items, hidden]`; an item's score is the dot product with a state.
@@ -295,5 +296,9 @@ impl<M: SequenceModel> Scorer for Trained<M> {
         let mut tensors = Tensors::new();
         checkpoint::add(&mut tensors, "", parameters::read(&self.model));
         checkpoint::write(&folder.join(MODEL), &tensors, "")
+    }
+
+    fn item_embeddings(&self) -> Option<Tensor<2>> {
+        Some(self.model.item_embeddings())
     }
 }

@@ -47,6 +47,20 @@ pub(crate) fn train(num_items: usize, sequences: &[&[u32]]) -> Train {
     }
 }
 
+/// Training data of items with these titles, at least one.
+pub(crate) fn titled(titles: &[&str]) -> Train {
+    let mut train = train(titles.len(), &[&[0, 0]]);
+    Arc::make_mut(&mut train.items).title = titles.iter().map(|title| (*title).to_string()).collect();
+    train
+}
+
+/// The rows of `values`.
+pub(crate) fn rows(values: Tensor<2>) -> Vec<Vec<f32>> {
+    let [_, columns] = values.dims();
+    let values: Vec<f32> = values.into_data().iter::<f32>().collect();
+    values.chunks(columns.max(1)).map(<[f32]>::to_vec).collect()
+}
+
 /// `users` walks of `length` steps around a circle of `num_items`: the next item is certain.
 pub(crate) fn cycle(num_items: u32, users: u32, length: u32) -> Train {
     let walks: Vec<Vec<u32>> =

@@ -5,7 +5,9 @@ mod aggregator {
     mod recurrent;
 }
 mod baskets;
+mod clusters;
 mod counts;
+mod descent;
 mod factors;
 #[cfg(test)]
 mod fixture;
@@ -20,6 +22,15 @@ mod dataset {
     mod steam;
     mod table;
     mod world;
+}
+mod embeddings {
+    mod concat;
+    mod ids;
+    mod pictures;
+    mod placebo;
+    mod table;
+    mod title_words;
+    mod titles;
 }
 mod evaluator {
     mod ranking;
@@ -49,10 +60,12 @@ mod recommender {
     mod esasrec;
     mod fpmc;
     mod gru4rec;
+    mod gru4rec_f;
     mod imported;
     mod item_knn;
     mod llm;
     mod markov;
+    mod mmsr;
     mod narm;
     mod oracle;
     mod placebo;
@@ -61,6 +74,8 @@ mod recommender {
     mod recent_popularity;
     mod rerank;
     mod sasrec;
+    mod sasrec_f;
+    mod vbpr;
 }
 mod placebo;
 mod reading;

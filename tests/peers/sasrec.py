@@ -2,7 +2,7 @@
 
 The same network, batch and loss as the `sasrec` plugin trains, written as PyTorch users would for speed: fused QKV,
 no padding mask for full sequences, fused Adam. Usage: sasrec.py ATTENTION LOSS STEPS, where ATTENTION is sdpa or mha
-(the faster of the two depends on the machine) and LOSS is bce or cross_entropy.
+(the faster of the two depends on the machine) and LOSS is bce or cross_entropy. torch_train.py trains it to the end.
 """
 
 import sys
@@ -35,7 +35,11 @@ class MultiheadAttention(nn.Module):
         self.register_buffer("mask", torch.triu(torch.full((LENGTH, LENGTH), float("-inf")), 1))
 
     def forward(self, x):
-        return self.attention(x, x, x, attn_mask=self.mask, is_causal=True, need_weights=False)[0]
+        mask = self.mask[: x.shape[1], : x.shape[1]]
+        return self.attention(x, x, x, attn_mask=mask, is_causal=True, need_weights=False)[0]
+
+
+ATTENTION = {"sdpa": Attention, "mha": MultiheadAttention}
 
 
 class Block(nn.Module):
@@ -54,9 +58,9 @@ class Block(nn.Module):
 
 
 class SasRec(nn.Module):
-    def __init__(self, attention):
+    def __init__(self, attention, items=ITEMS):
         super().__init__()
-        self.items = nn.Embedding(ITEMS + 1, HIDDEN)
+        self.items = nn.Embedding(items + 1, HIDDEN)  # the last is the padding's
         self.positions = nn.Embedding(LENGTH, HIDDEN)
         self.dropout = nn.Dropout(DROPOUT)
         self.blocks = nn.Sequential(*[Block(attention) for _ in range(LAYERS)])
@@ -65,8 +69,10 @@ class SasRec(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_normal_(parameter)
 
-    def forward(self, histories):
-        x = self.items(histories) * HIDDEN**0.5 + self.positions.weight
+    def forward(self, histories, places=None):
+        """`places` `[batch, length]` are the rows of `positions`; all of them, in order, when not given."""
+        x = self.items(histories) * HIDDEN**0.5
+        x = x + (self.positions.weight if places is None else self.positions(places))
         return self.norm(self.blocks(self.dropout(x)))
 
 
@@ -79,13 +85,13 @@ def bce(model, states, targets):
 
 
 def cross_entropy(model, states, targets):
-    return F.cross_entropy(states @ model.items.weight[:ITEMS].T, targets)
+    return F.cross_entropy(states @ model.items.weight[:-1].T, targets)
 
 
 def main():
     loss, steps = {"bce": bce, "cross_entropy": cross_entropy}[sys.argv[2]], int(sys.argv[3])
     torch.manual_seed(1)
-    model = SasRec({"sdpa": Attention, "mha": MultiheadAttention}[sys.argv[1]])
+    model = SasRec(ATTENTION[sys.argv[1]])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     sequences = torch.randint(0, ITEMS, (steps + 5, BATCH, LENGTH + 1))
     for step, sequence in enumerate(sequences):
@@ -100,4 +106,5 @@ def main():
     print(f"{1e3 * wall / steps:.2f} {1e3 * cpu / steps:.2f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

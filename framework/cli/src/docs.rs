@@ -3,11 +3,11 @@
 use framework::ablation::Ablation;
 use framework::comparison::Comparison;
 use framework::error::{Error, Explain, Result};
-use framework::metrics;
+use framework::metrics::{self, Definition};
 use framework::plugin::{Field, Role};
 use framework::problem::range_in_words;
 use framework::protocol::{Candidates, Protocol};
-use framework::roles::{Aggregator, Dataset, Evaluator, LanguageModel, Loss, Recommender, SplitRule};
+use framework::roles::{Aggregator, Dataset, Embeddings, Evaluator, LanguageModel, Loss, Recommender, SplitRule};
 use framework::spec::Spec;
 use std::fmt::Write;
 use std::path::Path;
@@ -19,6 +19,9 @@ pub fn pages() -> Vec<(String, String)> {
     pages.push(role::<dyn Recommender>("What ranks the items for a user."));
     pages.push(role::<dyn SplitRule>("How interactions are divided into training, validation and test: `[protocol.split]`. The framework refuses a division by which a target would be trained on."));
     pages.push(role::<dyn Loss>("What a sequence model is trained against."));
+    pages.push(role::<dyn Embeddings>(
+        "What turns items into vectors: by what is said or shown of them, or by who chose them.",
+    ));
     pages.push(role::<dyn Evaluator>("What the ranks of the test targets are turned into."));
     pages.push(role::<dyn LanguageModel>("What writes texts and judges answers."));
     pages.push(role::<dyn Aggregator>("What turns a user's history into a text about their preferences."));
@@ -70,10 +73,24 @@ fn metric_definitions() -> String {
     let mut text = format!("# Metrics\n\n{GENERATED}");
     text += "Each case has one relevant item. A metric is its exact expectation over a random order of the items tied \
              with it. The version changes with the definition and is part of the protocol's fingerprint.\n\n";
-    text += "| name | version | definition | source |\n|---|---|---|---|\n";
-    for metric in metrics::definitions() {
-        let _ =
-            writeln!(text, "| `{}` | {} | {} | {} |", metric.name, metric.version, cell(metric.formula), metric.source);
+    text += &definitions(metrics::definitions());
+    text += "\n## As other frameworks define them\n\n`map@10 as elliot` is what the code of Elliot gives where there \
+             is one relevant item. A definition that is equal to ours has a name of its own all the same, so that a \
+             table says which one was asked for. `tests/peers/metrics.py` runs their own code on random rankings, and \
+             a test compares.\n\nTies are the exception. RecBole and Elliot take the order that `torch.topk`, \
+             `tf.nn.top_k` or `numpy.argpartition` gave. That is one order, and no random one: the second puts the \
+             lower item number first, the other two specify nothing. Here it is the expectation over all orders. \
+             RecBole's GAUC alone gives tied items the mean of their ranks, which is the same as the \
+             expectation.\n\nElliot's AUC, GAUC and LAUC count the items that a user did not train on; here it is the \
+             items that were ranked, the target included. Missing is RecBole's AUC: it is of all pairs of users and \
+             items together, not of a case.\n\n";
+    text + &definitions(metrics::others())
+}
+
+fn definitions(definitions: &[Definition]) -> String {
+    let mut text = String::from("| name | version | definition | source |\n|---|---|---|---|\n");
+    for Definition { name, version, formula, source, .. } in definitions {
+        let _ = writeln!(text, "| `{name}` | {version} | {} | {source} |", cell(formula));
     }
     text
 }
@@ -118,5 +135,6 @@ fn cell(text: &str) -> String {
 
 fn title(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str()) + "s"
+    let plural = if word.ends_with('s') { "" } else { "s" };
+    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str()) + plural
 }

@@ -1,8 +1,9 @@
-//! One file over HTTP, gone on with where an earlier try stopped. Not what must be in it.
+//! One file over HTTP, gone on with where an earlier try stopped. Not which file, nor on what terms.
 
+use crate::fetch::check;
 use framework::context::is_interrupted;
 use framework::error::{Error, Explain, Result};
-use framework::progress::Bar;
+use framework::progress::{Bar, Progress};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -17,11 +18,35 @@ pub(crate) struct Download<'a> {
     pub url: &'a str,
     /// Its size, where it is known.
     pub bytes: Option<u64>,
+    /// The SHA-256 of its bytes in lower-case hexadecimal, where it is known.
+    pub sha256: Option<&'a str>,
     /// What lets us in, where the host asks for it; it goes to no other host.
     pub token: Option<&'a str>,
 }
 
 impl Download<'_> {
+    /// Downloads to `path`, where the file appears when it is whole and, as far as that is known, right; `remedy` is
+    /// for one that is not.
+    pub(crate) fn keep(&self, path: &Path, remedy: &str, progress: &Progress) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let part = path.with_file_name(format!("{name}.part"));
+        let bar = progress.bytes(&name, self.bytes.unwrap_or(0) as usize);
+        self.run(&part, &bar)?;
+        let size = part.metadata().explain("reading a download", part.display())?.len();
+        let right = match (self.sha256, self.bytes) {
+            (_, Some(bytes)) if bytes != size => {
+                Err(Error::new(format!("{name} has {size} bytes instead of {bytes}")).at(self.url))
+            }
+            (Some(sum), _) => check(&part, &name, sum),
+            _ => Ok(()),
+        };
+        if let Err(error) = right {
+            fs::remove_file(&part).explain("removing a wrong download", part.display())?;
+            return Err(error.fix(remedy));
+        }
+        fs::rename(&part, path).explain("keeping a download", path.display())
+    }
+
     /// Downloads into `part`, from where an earlier try stopped; tries again as long as each try brings something new.
     pub(crate) fn run(&self, part: &Path, bar: &Bar) -> Result<()> {
         let size = || part.metadata().map_or(0, |metadata| metadata.len());
@@ -32,7 +57,7 @@ impl Download<'_> {
                 return Ok(());
             }
             bar.restart();
-            match self.request(part, have, &|bytes| bar.advance(bytes)) {
+            match self.request(part, have, bar) {
                 Err(error) if error.is_interrupt() || size() <= have => return Err(error),
                 Err(_) => {}
                 Ok(()) => return Ok(()),
@@ -44,6 +69,8 @@ impl Download<'_> {
     pub(crate) fn ask(&self, have: u64) -> Result<ureq::http::Response<ureq::Body>> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // Packed on the way, a file could not be gone on with: ranges would be of what is packed.
+            .accept_encoding("identity")
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
@@ -64,7 +91,7 @@ impl Download<'_> {
     }
 
     /// One request for what is missing from `part`, which has `have` bytes.
-    fn request(&self, part: &Path, have: u64, advance: &dyn Fn(usize)) -> Result<()> {
+    fn request(&self, part: &Path, have: u64, bar: &Bar) -> Result<()> {
         let response = self.ask(have)?;
         // A server that knows no ranges sends everything again, with 200.
         let start = match response.status().as_u16() {
@@ -73,11 +100,14 @@ impl Download<'_> {
             // What is there is longer than the server's file.
             416 if have > 0 => {
                 fs::remove_file(part).explain("removing an earlier download", part.display())?;
-                return self.request(part, 0, advance);
+                return self.request(part, 0, bar);
             }
             status => return Err(self.refused(status)),
         };
-        advance(start as usize);
+        if let (None, Some(rest)) = (self.bytes, response.body().content_length()) {
+            bar.expect((start + rest) as usize);
+        }
+        bar.advance(start as usize);
         let file = OpenOptions::new().create(true).append(start > 0).truncate(start == 0).write(true).open(part);
         let mut file = file.explain("writing the download", part.display())?;
         // One byte more than it may be is enough to be found wrong.
@@ -92,7 +122,7 @@ impl Download<'_> {
                 0 => return Ok(()),
                 read => {
                     file.write_all(&buffer[..read]).explain("writing the download", part.display())?;
-                    advance(read);
+                    bar.advance(read);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Gets a dataset's or a model's files from their source into the cache folder, whole or not at all; it parses none.
 //!
-//! The order is: a local copy if one is named, else the official host, else the Python package that ships the same
-//! data. What arrives lies beside its destination until its checksums are right.
+//! The order is: a local copy if one is named, else the official host, which has a zip or single files, else the Python
+//! package that ships the same data. What arrives lies beside its destination until its checksums are right.
 
 use crate::download::Download;
 use framework::archive::{Archive, FileSum, PythonPackage, Zip};
@@ -16,10 +16,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
+const HOST: &str = "the official host";
+
 /// Gets `archive` into its folder in `cache` and gives that folder back; a copy at `from` replaces the download: a folder,
 /// the zip, the Python package's wheel, or the file itself where there is only one.
 pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Progress) -> Result<PathBuf> {
-    let folder = cache.join(archive.name);
+    let folder = cache.join(archive.folder());
     if is_whole(archive, &folder) {
         progress.line(&format!("{} is already there and whole: {}", archive.title, folder.display()));
         return Ok(folder);
@@ -30,14 +32,14 @@ pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Pr
     let staging = tempfile::Builder::new().prefix(".fetch-").tempdir_in(cache);
     let staging = staging.explain("creating a temporary folder", cache.display())?;
     // A folder inside it, since the temporary one itself is closed to other users, who may share the cache.
-    let staged = staging.path().join(archive.name);
+    let staged = staging.path().join(archive.folder());
     fs::create_dir(&staged).explain("creating a temporary folder", staged.display())?;
     match from {
         Some(path) if path.is_dir() => copy(archive, path, &staged)?,
         Some(path) => copy_file(archive, path, &staged)?,
         None => download_or_package(archive, cache, &staged, progress)?,
     }
-    record(archive, &staged)?;
+    record(archive, &staged, &folder)?;
     install(archive, &staged, &folder)?;
     progress.line(&format!("{} is in {}", archive.title, folder.display()));
     Ok(folder)
@@ -45,7 +47,7 @@ pub fn fetch(archive: &Archive, cache: &Path, from: Option<&Path>, progress: &Pr
 
 /// Whether the files in `folder` that a reader would take are all there and vouched for.
 fn is_whole(archive: &Archive, folder: &Path) -> bool {
-    let there = |files: &&[FileSum]| files.iter().any(|file| folder.join(file.name).exists());
+    let there = |files: &Vec<FileSum>| files.iter().any(|file| folder.join(file.name).exists());
     let vouched = |file: &FileSum| {
         let sum = file.sha256.map(String::from).or_else(|| recorded(folder, file.name));
         sum.is_some_and(|sum| check(&folder.join(file.name), file.name, &sum).is_ok())
@@ -54,12 +56,14 @@ fn is_whole(archive: &Archive, folder: &Path) -> bool {
 }
 
 fn download_or_package(archive: &Archive, cache: &Path, staging: &Path, progress: &Progress) -> Result<()> {
-    let elsewhere = || format!("`ablate fetch {} --from PATH` with a copy from elsewhere", archive.name);
+    let Archive { name, page, .. } = archive;
+    let elsewhere = || format!("`ablate fetch {name} --from PATH` with a copy from elsewhere; its page is {page}");
     let mut unreachable = None;
     if let Some(zip) = archive.zip {
         let part = cache.join(format!("{}.zip.part", archive.name));
         let bar = progress.bytes(archive.name, zip.bytes as usize);
-        let download = Download { host: "the official host", url: zip.url, bytes: Some(zip.bytes), token: None };
+        let (bytes, sha256) = (Some(zip.bytes), Some(zip.sha256));
+        let download = Download { host: HOST, url: zip.url, bytes, sha256, token: None };
         match download.run(&part, &bar) {
             Ok(()) => {
                 let unpacked = unpack_archive(archive, &zip, &part, staging);
@@ -68,6 +72,12 @@ fn download_or_package(archive: &Archive, cache: &Path, staging: &Path, progress
             }
             Err(error) if error.is_interrupt() => return Err(error),
             Err(error) => unreachable = Some(error),
+        }
+    }
+    if !archive.downloads.is_empty() {
+        match download_files(archive, cache, staging, progress) {
+            Err(error) if !error.is_interrupt() => unreachable = Some(error),
+            done => return done,
         }
     }
     match (archive.package, unreachable) {
@@ -82,11 +92,38 @@ fn download_or_package(archive: &Archive, cache: &Path, staging: &Path, progress
                 }
             })
         }
-        (None, unreachable) => {
-            let error = unreachable.unwrap_or_else(|| Error::new(format!("{} has no source", archive.name)));
-            Err(error.fix(format!("a later try, which resumes; or `ablate fetch {} --from PATH`", archive.name)))
+        (None, Some(unreachable)) => Err(unreachable.fix(format!("a later try, which resumes; or {}", elsewhere()))),
+        (None, None) => Err(Error::new(format!("{} cannot be downloaded", archive.title)).at(page).fix(format!(
+            "{}, made of what that page has as the book's page on data shows; then `ablate fetch {name} --from FOLDER`",
+            listed(archive.by_hand)
+        ))),
+    }
+}
+
+/// Downloads single files. Each lies beside the destination until all are there, so that a later try goes on.
+fn download_files(archive: &Archive, cache: &Path, staging: &Path, progress: &Progress) -> Result<()> {
+    let kept = |file: &FileSum| cache.join(format!("{}.{}", archive.folder(), file.name));
+    for single in archive.downloads {
+        let (path, sha256) = (kept(&single.file), single.file.sha256);
+        if !path.is_file() {
+            let download = Download { host: HOST, url: single.url, bytes: single.bytes, sha256, token: None };
+            download.keep(&path, &if_newer(archive), progress)?;
         }
     }
+    for single in archive.downloads {
+        let path = kept(&single.file);
+        fs::rename(&path, staging.join(single.file.name)).explain("moving a download", path.display())?;
+    }
+    Ok(())
+}
+
+/// What to do about a file that differs from the copy that its checksum was computed from.
+fn if_newer(archive: &Archive) -> String {
+    format!(
+        "the file once more, if it was damaged; the source may also have a newer one than the copy whose checksum is \
+         known here: put that into the cache's folder `{}` by hand, and the reader says if it cannot take it",
+        archive.folder()
+    )
 }
 
 /// Unpacks the zip at `path` once its checksum is right.
@@ -111,14 +148,14 @@ fn unpack_wheel(package: &PythonPackage, wheel: &Path, into: &Path) -> Result<()
 /// Takes what the file `from` is: the wheel, the zip, or the only file there is.
 fn copy_file(archive: &Archive, from: &Path, into: &Path) -> Result<()> {
     let wheel = from.extension().is_some_and(|extension| extension == "whl");
-    match (archive.zip, archive.package) {
-        (_, Some(package)) if wheel => unpack_wheel(&package, from, into),
-        (Some(zip), _) => unpack_archive(archive, &zip, from, into),
-        (None, Some(PythonPackage { files: files @ [only], .. })) => {
+    match (archive.zip, archive.package, archive.sets().next().as_deref()) {
+        (_, Some(package), _) if wheel => unpack_wheel(&package, from, into),
+        (Some(zip), ..) => unpack_archive(archive, &zip, from, into),
+        (None, _, Some(files @ [only])) => {
             copy_tree(from, &into.join(only.name))?;
-            verify(into, files)
+            verify(into, files).map_err(|error| error.fix(if_newer(archive)))
         }
-        (None, _) => Err(Error::new("the files cannot be taken from a single one").at(from.display()).fix("a folder")),
+        _ => Err(Error::new("the files cannot be taken from a single one").at(from.display()).fix("a folder")),
     }
 }
 
@@ -146,14 +183,14 @@ fn unpack(path: &Path, folder: &str, into: &Path) -> Result<()> {
 
 /// Copies the first set of files that `from` holds, and the extras.
 fn copy(archive: &Archive, from: &Path, into: &Path) -> Result<()> {
-    let complete = |files: &&[FileSum]| files.iter().all(|file| from.join(file.name).is_file());
+    let complete = |files: &Vec<FileSum>| files.iter().all(|file| from.join(file.name).is_file());
     // With no complete set, the first one's error says what is missing.
     let files = archive.sets().find(complete).or_else(|| archive.sets().next()).unwrap_or_default();
-    verify(from, files)?;
+    verify(from, &files).map_err(|error| error.fix(if_newer(archive)))?;
     for name in files.iter().map(|file| file.name).chain(archive.extras.iter().copied()) {
         copy_tree(&from.join(name), &into.join(name))?;
     }
-    verify(into, files)
+    verify(into, &files)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
@@ -228,12 +265,18 @@ fn install(archive: &Archive, staged: &Path, folder: &Path) -> Result<()> {
 /// The file that keeps the checksums of what was installed, in the format of `sha256sum`.
 const SUMS: &str = "SHA256SUMS";
 
-/// Writes down the checksums, so that damage is seen later even where they are not known beforehand.
-fn record(archive: &Archive, folder: &Path) -> Result<()> {
-    let there = archive.sets().flatten().filter(|file| folder.join(file.name).is_file());
-    let lines = there.map(|file| Ok(format!("{}  {}\n", sum(&folder.join(file.name))?, file.name)));
-    let lines = lines.collect::<Result<String>>()?;
-    fs::write(folder.join(SUMS), lines).explain("writing checksums", folder.display())
+/// Writes down the checksums of what is in `staged`, so that damage is seen later even where they are not known
+/// beforehand, and with them those of other categories, which are in `folder`.
+fn record(archive: &Archive, staged: &Path, folder: &Path) -> Result<()> {
+    let files: Vec<FileSum> = archive.sets().flatten().collect();
+    let there = files.iter().filter(|file| staged.join(file.name).is_file());
+    let lines = there.map(|file| Ok(format!("{}  {}\n", sum(&staged.join(file.name))?, file.name)));
+    let mut lines = lines.collect::<Result<String>>()?;
+    let other = |line: &&str| line.split_once("  ").is_some_and(|(_, name)| files.iter().all(|file| file.name != name));
+    for line in fs::read_to_string(folder.join(SUMS)).unwrap_or_default().lines().filter(other) {
+        lines += &format!("{line}\n");
+    }
+    fs::write(staged.join(SUMS), lines).explain("writing checksums", staged.display())
 }
 
 fn recorded(folder: &Path, name: &str) -> Option<String> {
@@ -246,11 +289,16 @@ fn verify(folder: &Path, files: &[FileSum]) -> Result<()> {
     for file in files {
         let path = folder.join(file.name);
         if !path.is_file() {
-            return Err(Error::new(format!("the file {} is missing", file.name)).at(path.display()));
+            let error = Error::new(format!("the file {} is missing", file.name)).at(path.display());
+            return Err(error.fix(format!("a copy with {}", listed(files))));
         }
         file.sha256.map_or(Ok(()), |sum| check(&path, file.name, sum))?;
     }
     Ok(())
+}
+
+fn listed(files: &[FileSum]) -> String {
+    files.iter().map(|file| file.name).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn check(path: &Path, name: &str, expected: &str) -> Result<()> {

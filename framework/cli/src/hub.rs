@@ -103,7 +103,7 @@ impl Hub {
         let repository = format!("{}/{}", name.owner, name.name);
         let revision = name.revision.unwrap_or("main").replace('/', "%2F");
         let url = format!("{}/api/models/{repository}/revision/{revision}?blobs=true", self.endpoint);
-        let request = Download { host: HOST, url: &url, bytes: None, token: self.token.as_deref() };
+        let request = Download { host: HOST, url: &url, bytes: None, sha256: None, token: self.token.as_deref() };
         let mut response =
             request.ask(0).map_err(|error| error.fix("a connection to it, or a mirror in HF_ENDPOINT"))?;
         match response.status().as_u16() {
@@ -140,25 +140,11 @@ impl Hub {
         fs::create_dir_all(folder).explain("creating a folder for the model", folder.display())?;
         let Pinned { repository, revision, .. } = pinned;
         let url = format!("{}/{repository}/resolve/{revision}/{}", self.endpoint, file.name);
-        let download = Download { host: HOST, url: &url, bytes: file.bytes, token: self.token.as_deref() };
-        let part = folder.join(format!("{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
-        let bar = progress.bytes(&file.name, file.bytes.unwrap_or(0) as usize);
-        download.run(&part, &bar).map_err(|error| {
+        let (sha256, token) = (file.sha256.as_deref(), self.token.as_deref());
+        let download = Download { host: HOST, url: &url, bytes: file.bytes, sha256, token };
+        download.keep(path, "the same command again; if it stays wrong, another revision", progress).map_err(|error| {
             error.fix("the same command again, which resumes; where terms must be accepted first, HF_TOKEN also")
-        })?;
-        let size = part.metadata().explain("reading a download", part.display())?.len();
-        let right = match (&file.sha256, file.bytes) {
-            (_, Some(bytes)) if bytes != size => {
-                Err(Error::new(format!("{} has {size} bytes instead of {bytes}", file.name)).at(&url))
-            }
-            (Some(sum), _) => check(&part, &file.name, sum),
-            _ => Ok(()),
-        };
-        if let Err(error) = right {
-            fs::remove_file(&part).explain("removing a wrong download", part.display())?;
-            return Err(error.fix("the same command again; if it stays wrong, another revision"));
-        }
-        fs::rename(&part, path).explain("keeping a download", path.display())
+        })
     }
 }
 

@@ -225,7 +225,8 @@ enum Command {
     },
     /// Gets a dataset or a language model from its source into the cache; without a name, lists what there is.
     Fetch {
-        /// A name, as in `ml-100k`; or a model of the Hugging Face hub, OWNER/NAME[@REVISION].
+        /// A name, as in `ml-100k` or, of data in many categories, `amazon-2023:Video_Games`; or a model of the Hugging
+        /// Face hub, OWNER/NAME[@REVISION].
         ///
         /// A copy that is there already stays, unless another revision is named: `@main` is the newest. HF_ENDPOINT
         /// names a mirror of the hub, HF_TOKEN lets you in where terms must be accepted first.

@@ -9,9 +9,14 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 /// Shards of a batch on the CPU.
 const SHARDS: usize = 2;
 
+/// Main memory, as a device.
+pub fn device() -> Device {
+    Device::flex()
+}
+
 /// Whether tensors of `device` live in main memory, so that reading them costs nothing.
 pub fn holds(device: &Device) -> bool {
-    *device == Device::flex()
+    *device == self::device()
 }
 
 /// The threads that work on the shards of a batch, a pool for each.

@@ -239,7 +239,7 @@ fn find<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
 }
 
 /// A table that holds nothing but `value` at `path`.
-fn nested(path: &[String], value: Value) -> Table {
+pub(crate) fn nested(path: &[String], value: Value) -> Table {
     let Some((first, rest)) = path.split_first() else { return Table::new() };
     let value = if rest.is_empty() { value } else { Value::Table(nested(rest, value)) };
     Table::from_iter([(first.clone(), value)])

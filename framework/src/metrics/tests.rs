@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn value(name: &str, above: u32, tied: u32, candidates: u32) -> f64 {
     Metric::parse(name).unwrap().value(Rank { above, tied, candidates }).unwrap()
@@ -26,6 +27,16 @@ fn golden_without_ties() {
         ("ndcg@2", 0.0),
         ("ndcg@3", 0.5),
         ("auc", 7.0 / 9.0),
+        ("gauc as recbole", 7.0 / 9.0),
+        ("map@2 as elliot", 0.0),
+        ("map@5 as elliot", 47.0 / 300.0), // precision is 0, 0, 1/3, 1/4, 1/5 at the cutoffs 1 to 5
+        ("mar@5 as elliot", 0.6),          // recall is 1 at three of five cutoffs
+        ("f1@2 as elliot", 0.0),
+        ("f1@5 as elliot", 1.0 / 3.0), // precision 1/5, recall 1
+        ("auc as elliot", 0.8),        // 2 of 10 are above
+        ("gauc as elliot", 0.8),
+        ("lauc@2 as elliot", 0.0),
+        ("lauc@3 as elliot", 0.8),
     ] {
         close(value(name, 2, 0, 10), expected);
     }
@@ -44,6 +55,12 @@ fn golden_with_ties() {
         ("map@4", 13.0 / 36.0),              // (1/2 + 1/3 + 1/4) / 3
         ("ndcg@3", 0.376_976_584_523_819_4), // (0.6309297535714574 + 0.5) / 3
         ("auc", 7.0 / 9.0),                  // 9 rivals, 1 above, 2 tied that count half: (9 - 1 - 1) / 9
+        ("gauc as recbole", 7.0 / 9.0),      // rank 3, the mean of the three: (10 - 3) / 9
+        ("map@3 as elliot", 7.0 / 54.0),     // ((1/2 + 1/3) / 3 + 1/3 / 3) / 3
+        ("mar@3 as elliot", 1.0 / 3.0),      // (2/3 + 1/3) / 3
+        ("f1@3 as elliot", 1.0 / 3.0),       // 2/4 in two of three orders
+        ("auc as elliot", 0.8),              // 10 rivals, 1 above, 2 tied: (10 - 1 - 1) / 10
+        ("lauc@3 as elliot", 17.0 / 30.0),   // (9/10 + 8/10) / 3
     ] {
         close(value(name, 1, 2, 10), expected);
     }
@@ -51,7 +68,10 @@ fn golden_with_ties() {
 
 #[test]
 fn no_rival() {
-    assert_eq!(Metric::parse("auc").unwrap().value(Rank { above: 0, tied: 0, candidates: 1 }), None);
+    for name in ["auc", "gauc as recbole"] {
+        assert_eq!(Metric::parse(name).unwrap().value(Rank { above: 0, tied: 0, candidates: 1 }), None);
+    }
+    close(value("auc as elliot", 0, 0, 1), 1.0);
     close(value("ndcg@10", 0, 0, 1), 1.0);
 }
 
@@ -63,18 +83,26 @@ fn many_ties() {
     close(value("hr@4294967295", u32::MAX - 2, 1, u32::MAX), 1.0);
 }
 
-/// What trec_eval says of a thousand random rankings with ties: `python3 tests/peers/metrics.py`.
+/// What the code of trec_eval, RecBole and Elliot says of random rankings with ties: `tests/peers/metrics.py`.
 #[test]
-fn trec_eval_agrees() {
+fn peers_agree() {
     #[derive(serde::Deserialize)]
-    struct Peer {
+    struct Peers {
         above_tied_candidates: Vec<[u32; 3]>,
-        values: std::collections::BTreeMap<String, Vec<f64>>,
+        values: BTreeMap<String, Vec<f64>>,
+        lists: Lists,
     }
-    let peer: Peer = serde_json::from_str(include_str!("../../../tests/fixtures/metrics.json")).expect("JSON");
-    assert_eq!((peer.above_tied_candidates.len(), peer.values.len()), (1000, 20));
-    for (name, values) in &peer.values {
-        for ([above, tied, candidates], expected) in peer.above_tied_candidates.iter().zip(values) {
+    #[derive(serde::Deserialize)]
+    struct Lists {
+        num_items: usize,
+        lists: Vec<Vec<u32>>,
+        values: BTreeMap<String, f64>,
+    }
+    let peers: Peers = serde_json::from_str(include_str!("../../../tests/fixtures/metrics.json")).expect("JSON");
+    assert_eq!((peers.above_tied_candidates.len(), peers.values.len(), peers.lists.values.len()), (1000, 83, 8));
+    for (name, values) in &peers.values {
+        assert_eq!(values.len(), if name.contains(" as ") { 60 } else { 1000 }, "{name}");
+        for ([above, tied, candidates], expected) in peers.above_tied_candidates.iter().zip(values) {
             let found = value(name, *above, *tied, *candidates);
             assert!(
                 (found - expected).abs() < 1e-12,
@@ -82,22 +110,53 @@ fn trec_eval_agrees() {
             );
         }
     }
+    let checked = |definition: &&Definition| {
+        let name = definition.name.replace("@k", "@5");
+        peers.values.contains_key(&name) || name.starts_with("coverage")
+    };
+    assert_eq!(others().iter().filter(checked).count(), others().len(), "every other definition has been compared");
+    let Lists { num_items, lists, values } = peers.lists;
+    for (name, expected) in values {
+        close(Metric::parse(&name).unwrap().of_lists(&lists, num_items).unwrap(), expected);
+    }
+}
+
+/// Where a formula says that it equals one of ours, it does.
+#[test]
+fn equal_definitions_are_equal() {
+    let mut equal = 0;
+    for definition in others() {
+        let Some((_, ours)) = definition.formula.split_once("equals ") else { continue };
+        let ours = ours.split(':').next().unwrap().replace("@k", "@4");
+        for (above, tied) in [(0, 0), (2, 0), (3, 0), (4, 0), (1, 2), (2, 5), (0, 8)] {
+            close(value(&definition.name.replace("@k", "@4"), above, tied, 9), value(&ours, above, tied, 9));
+        }
+        equal += 1;
+    }
+    assert_eq!(equal, 12);
 }
 
 #[test]
 fn coverage_counts_distinct_items() {
-    // Items 0, 1 and 3 of 4; item 9 is in no catalogue of 4.
-    close(coverage(&[vec![0, 1], vec![1, 3, 9]], 4), 0.75);
-    close(coverage(&[], 4), 0.0);
-    assert!(coverage(&[], 0).is_nan());
+    // Items 0, 1 and 3 of 4 in the top 2; item 9 is in no catalogue of 4.
+    let of =
+        |name: &str, lists: &[Vec<u32>], num_items| Metric::parse(name).unwrap().of_lists(lists, num_items).unwrap();
+    let lists = [vec![0, 1, 2], vec![3, 9, 2]];
+    close(of("coverage@2", &lists, 4), 0.75);
+    close(of("coverage@2 as recbole", &lists, 4), 0.6);
+    close(of("coverage@2 as elliot", &lists, 4), 3.0);
+    close(of("coverage@10", &lists, 4), 1.0);
+    close(of("coverage@10", &[], 4), 0.0);
+    assert!(of("coverage@10", &[], 0).is_nan());
     let metric = Metric::parse("coverage@10").unwrap();
     assert!(metric.is_of_lists());
     assert_eq!(metric.value(Rank { above: 0, tied: 0, candidates: 2 }), None);
+    assert_eq!(Metric::parse("hr@10").unwrap().of_lists(&lists, 4), None);
 }
 
 #[test]
 fn names_round_trip() {
-    for definition in definitions() {
+    for definition in definitions().iter().chain(others()) {
         let name = definition.name.replace("@k", "@20");
         let metric = Metric::parse(&name).unwrap();
         assert_eq!(metric.to_string(), name);
@@ -131,6 +190,23 @@ fn wrong_names_say_what_is_right() {
     assert!(Metric::parse("").is_err());
 }
 
+#[test]
+fn wrong_names_of_other_frameworks() {
+    for (wrong, right) in [
+        ("ndcg@10 as RecBole", "ndcg@10 as recbole"),
+        ("map@5 as eliot", "map@5 as elliot"),
+        ("map@5  as elliot", "map@5 as elliot"),
+        ("map as elliot@5", "map@5 as elliot"),
+        ("map as elliot", "map@k as elliot"),
+        ("auc@5 as elliot", "auc as elliot"),
+        ("auc as recbole", "gauc as recbole"),
+    ] {
+        let message = Metric::parse(wrong).unwrap_err().to_string();
+        assert!(message.contains("one of hr@k as recbole,") && message.contains("map@k as elliot,"), "{message}");
+        assert!(message.contains(&format!("did you mean `{right}`?")), "{message}");
+    }
+}
+
 /// A case's rank by comparing scores, as an evaluation counts it.
 fn ranked(scores: &[u8], target: usize) -> Rank {
     let count = |wanted: fn(&u8, &u8) -> bool| scores.iter().filter(|score| wanted(score, &scores[target])).count();
@@ -160,7 +236,9 @@ fn places(tied: u32) -> Vec<u32> {
 const CUT: [&str; 6] = ["hr", "ndcg", "mrr", "recall", "precision", "map"];
 
 fn all(k: u32) -> Vec<String> {
-    CUT.iter().map(|family| format!("{family}@{k}")).chain(["auc".to_string()]).collect()
+    let ours = CUT.iter().map(|family| format!("{family}@{k}"));
+    let theirs = ["map", "mar", "f1", "lauc"].iter().map(|family| format!("{family}@{k} as elliot"));
+    ours.chain(theirs).chain(["auc".into(), "auc as elliot".into()]).collect()
 }
 
 prop_compose! {

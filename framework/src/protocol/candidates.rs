@@ -1,9 +1,55 @@
 //! Which items are ranked in each case: drawn once, by the protocol's own seed, and so the same for every model.
 
-use super::{Avoid, Candidates, Cases, Draw, Sequence};
+use super::{Cases, Sequence};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
+use crate::{choice, settings};
 use std::collections::HashSet;
+
+choice! {
+    /// How negatives are drawn.
+    pub enum Draw {
+        /// All items alike.
+        Uniform = "uniform",
+        /// In proportion to an item's training interactions plus one.
+        Popularity = "popularity",
+        /// From the items next to the target in the order of training interactions, three times as many as are drawn: so
+        /// that popularity alone tells nothing.
+        Matched = "popularity_matched",
+        /// The first of a user's list in the data, which has one for each user, in its order and for both parts.
+        Given = "given",
+    }
+}
+
+choice! {
+    /// Which items are no negatives of a user.
+    pub enum Avoid {
+        /// All that the user ever interacted with.
+        Interacted = "interacted",
+        /// Only those of the history that a recommender may see, as LLaRA does (Liao et al., SIGIR 2024).
+        History = "history",
+    }
+}
+
+settings! {
+    /// Which items are ranked for a case, the same for every model and seed.
+    pub struct Candidates {
+        /// Items besides the target; 0 ranks the whole catalogue. Metrics then carry the number of candidates in their
+        /// name: `hr@1|c21`.
+        #[range(0..=1_000_000)]
+        pub negatives: usize = 0,
+        /// How negatives are drawn.
+        pub draw: Draw = Draw::Uniform,
+        /// Which items are never drawn.
+        pub avoid: Avoid = Avoid::Interacted,
+        /// Validation cases and test cases that are evaluated at most, of the same users where both parts have the same;
+        /// 0 evaluates all.
+        #[range(0..=100_000_000)]
+        pub cases: usize = 0,
+        /// What cases and negatives are drawn with.
+        pub seed: u64 = 1,
+    }
+}
 
 /// Draws the cases that are evaluated and what is ranked in each. `whole` has all interactions of each user, `trained`
 /// how often each item occurs in training.
@@ -12,6 +58,7 @@ pub(super) fn choose(
     [validation, test]: [&mut Cases; 2],
     whole: &[Sequence],
     trained: &[u32],
+    given: Option<&[Vec<u32>]>,
 ) -> Result<()> {
     let rng = Rng::new(settings.seed, "candidates");
     let same = validation.users == test.users;
@@ -24,6 +71,13 @@ pub(super) fn choose(
     test.keep(&users);
     if settings.negatives == 0 {
         return Ok(());
+    }
+    if settings.draw == Draw::Given {
+        let lists = given.ok_or_else(|| {
+            let error = Error::new("the data has no lists of candidates").at("protocol.candidates.draw");
+            error.fix("a dataset with lists, as `table` with `candidates`; or another draw")
+        })?;
+        return [validation, test].into_iter().try_for_each(|cases| listed(settings, cases, lists, &rng));
     }
     let pool = Pool::new(settings, trained);
     for (part, cases) in [validation, test].into_iter().enumerate() {
@@ -49,6 +103,30 @@ pub(super) fn choose(
             rng.shuffle(&mut drawn);
             cases.candidates.push(drawn);
         }
+    }
+    Ok(())
+}
+
+/// Takes each user's negatives from their list.
+fn listed(settings: &Candidates, cases: &mut Cases, lists: &[Vec<u32>], rng: &Rng) -> Result<()> {
+    for n in 0..cases.len() {
+        let (user, target) = (cases.users[n], cases.targets[n]);
+        let mut chosen = vec![target];
+        for item in &lists[user as usize] {
+            if chosen.len() <= settings.negatives && !chosen.contains(item) {
+                chosen.push(*item);
+            }
+        }
+        if chosen.len() <= settings.negatives {
+            let found = chosen.len() - 1;
+            let what = format!(
+                "the list of user {user} has {found} items besides the target, fewer than {}",
+                settings.negatives
+            );
+            return Err(Error::new(what).at("protocol.candidates.negatives").fix("fewer negatives, or longer lists"));
+        }
+        rng.fork(4).fork(u64::from(user)).shuffle(&mut chosen);
+        cases.candidates.push(chosen);
     }
     Ok(())
 }
@@ -146,7 +224,7 @@ mod tests {
         let whole: Vec<Sequence> =
             targets.iter().map(|target| Sequence { items: vec![1, 2, *target], timestamps: vec![0, 1, 2] }).collect();
         let (mut validation, mut test) = (cases(targets), cases(targets));
-        choose(&settings, [&mut validation, &mut test], &whole, trained).expect("negatives");
+        choose(&settings, [&mut validation, &mut test], &whole, trained, None).expect("negatives");
         assert_ne!(validation.candidates, test.candidates, "each part has draws of its own");
         test.candidates
     }
@@ -161,6 +239,20 @@ mod tests {
                 assert!(set.contains(&5) && !set.contains(&1) && !set.contains(&2), "{set:?}");
             }
         }
+    }
+
+    #[test]
+    fn given_lists_are_taken_in_their_order_without_the_target() {
+        let settings = Candidates { negatives: 2, draw: Draw::Given, ..defaults() };
+        let chosen = |lists: &[Vec<u32>]| {
+            let (mut validation, mut test) = (cases(&[5, 6]), cases(&[5, 6]));
+            choose(&settings, [&mut validation, &mut test], &[], &[0; 9], Some(lists)).map(|()| test.candidates)
+        };
+        let mut sets = chosen(&[vec![7, 5, 3, 8], vec![0, 0, 1]]).expect("long enough");
+        sets.iter_mut().for_each(|set| set.sort_unstable());
+        assert_eq!(sets, [[3, 5, 7], [0, 1, 6]]);
+        let error = chosen(&[vec![7, 5, 3], vec![0, 0]]).expect_err("too short").to_string();
+        assert!(error.contains("the list of user 1 has 1 items besides the target, fewer than 2"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,52 @@
 //! What is kept of the data before it is split.
 
-use super::{KCore, Sequence};
+use super::Sequence;
 use crate::corpus::Corpus;
+use crate::plugin::Setting;
+use crate::problem::Reader;
+use crate::settings;
+use toml::Value;
+
+/// The fewest interactions of a user and of an item that stay; one number in TOML where both are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KCore {
+    /// Of a user.
+    pub users: usize,
+    /// Of an item.
+    pub items: usize,
+}
+
+settings! {
+    /// [`KCore`] as a table.
+    pub struct KCoreTable {
+        /// The fewest interactions of a user.
+        #[range(0..=1000)]
+        pub users: usize,
+        /// The fewest interactions of an item.
+        #[range(0..=1000)]
+        pub items: usize,
+    }
+}
+
+impl Setting for KCore {
+    fn kind() -> String {
+        "integer from 0 to 1000, or table with `users` and `items`".into()
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        match value {
+            Value::Table(_) => KCoreTable::read(value, reader).map(|KCoreTable { users, items }| Self { users, items }),
+            Value::Integer(0..=1000) => usize::read(value, reader).map(|k| Self { users: k, items: k }),
+            Value::Integer(_) => reader.out_of_range(value, "0..=1000"),
+            _ => reader.wrong_type(value, &Self::kind()),
+        }
+    }
+    fn write(&self) -> Value {
+        match *self {
+            Self { users, items } if users == items => users.write(),
+            Self { users, items } => KCoreTable { users, items }.write(),
+        }
+    }
+}
 
 /// Old indices of users and items in order, and the rows of the interactions.
 pub(super) struct Kept {
@@ -14,6 +59,14 @@ impl Kept {
     /// Whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Each kept user's list of items, under their new indices; items that are gone are left out.
+    pub(super) fn lists(&self, lists: &[Vec<u32>], num_items: usize) -> Vec<Vec<u32>> {
+        let mut place = vec![None; num_items];
+        self.items.iter().zip(0u32..).for_each(|(item, new)| place[*item as usize] = Some(new));
+        let renamed = |user: &u32| lists[*user as usize].iter().filter_map(|item| place[*item as usize]).collect();
+        self.users.iter().map(renamed).collect()
     }
 
     /// The users and items of these rows.

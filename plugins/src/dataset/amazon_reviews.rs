@@ -2,11 +2,12 @@
 
 use crate::reading::literal::{fields, required};
 use crate::reading::{Ids, Lines, Pictures, catalogue, in_seconds, one_line, present, push};
+use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions};
 use framework::error::Result;
 use framework::roles::Dataset;
-use framework::{choice, plugin};
+use framework::{choice, inventory, plugin};
 use std::path::{Path, PathBuf};
 
 choice! {
@@ -32,7 +33,8 @@ plugin! {
     /// amazon-reviews-2023.github.io. They assign no licence and are meant for research; texts and pictures are
     /// Amazon's and its customers', not to be redistributed. Read are the reviews, `reviews_<category>_5.json.gz`,
     /// `<category>_5.json.gz` or `<category>.jsonl.gz`, and the products, `meta_<category>.json.gz` or `.jsonl.gz`, all
-    /// packed or not. 2014's products are Python's dictionaries and no JSON. Files are read line by line, once; only
+    /// packed or not. `ablate fetch amazon-2023:<category>` gets both; of 2014 and 2018 it gets the 5-core and the
+    /// products. 2014's products are Python's dictionaries and no JSON. Files are read line by line, once; only
     /// ids, times and titles are kept in memory. Every review is an interaction, in the order of the file, whatever
     /// its rating, and also where a user reviewed a product twice.
     ///
@@ -126,7 +128,11 @@ impl AmazonReviews {
         let (folder, layout, category) = (self.folder(cache), self.release.layout(), &self.category);
         let find = |name: String| {
             let names = [format!("{name}.gz"), name];
-            present(&folder, &names.each_ref().map(String::as_str), format!("the file from {} there", layout.page))
+            let fix = match self.release {
+                Release::All2014 | Release::All2018 => format!("the file from {} there", layout.page),
+                _ => format!("`ablate fetch {}:{category}`, or the file from {} there", layout.folder, layout.page),
+            };
+            present(&folder, &names.each_ref().map(String::as_str), fix)
         };
         let [before, behind] = layout.reviews;
         Ok([find(format!("{before}{category}{behind}"))?, find(format!("meta_{category}{}", layout.products))?])
@@ -176,6 +182,76 @@ fn characters(title: &str) -> String {
     let names = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")];
     names.iter().fold(title.to_string(), |title, (name, character)| title.replace(name, character))
 }
+
+inventory::submit! { AMAZON_2014 }
+inventory::submit! { AMAZON_2018 }
+inventory::submit! { AMAZON_2023 }
+
+// The hosts could not be reached where this was written, so sizes and checksums are not known.
+const AMAZON_2014: Archive = Archive {
+    name: "amazon-2014:{category}",
+    title: "Amazon reviews of 2014, 5-core of {category}",
+    licence: "Amazon's reviews of 2014: no licence is assigned; for research; cite McAuley et al., SIGIR 2015, and He \
+              and McAuley, WWW 2016; do not redistribute texts and pictures: they are Amazon's and its customers'.",
+    page: LAYOUT_2014.page,
+    downloads: &[
+        Download {
+            url: "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{category}_5.json.gz",
+            file: FileSum { name: "reviews_{category}_5.json.gz", sha256: None },
+            bytes: None,
+        },
+        Download {
+            url: "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_{category}.json.gz",
+            file: FileSum { name: "meta_{category}.json.gz", sha256: None },
+            bytes: None,
+        },
+    ],
+    ..Archive::EMPTY
+};
+
+const AMAZON_2018: Archive = Archive {
+    name: "amazon-2018:{category}",
+    title: "Amazon reviews of 2018, 5-core of {category}",
+    licence: "Amazon's reviews of 2018: no licence is assigned; for research; nijianmo.github.io/amazon asks you to \
+              fill in a form first; cite Ni et al., EMNLP 2019; do not redistribute texts and pictures: they are Amazon's \
+              and its customers'.",
+    page: LAYOUT_2018.page,
+    downloads: &[
+        Download {
+            url: "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/categoryFilesSmall/{category}_5.json.gz",
+            file: FileSum { name: "{category}_5.json.gz", sha256: None },
+            bytes: None,
+        },
+        Download {
+            url: "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/metaFiles2/meta_{category}.json.gz",
+            file: FileSum { name: "meta_{category}.json.gz", sha256: None },
+            bytes: None,
+        },
+    ],
+    ..Archive::EMPTY
+};
+
+const AMAZON_2023: Archive = Archive {
+    name: "amazon-2023:{category}",
+    title: "Amazon reviews of 2023, {category}",
+    licence: "Amazon's reviews of 2023: the authors say that they are in no position to assign a licence and that it \
+              is for research; cite Hou et al., arXiv 2403.03952; do not redistribute texts and pictures: they are \
+              Amazon's and its customers'.",
+    page: LAYOUT_2023.page,
+    downloads: &[
+        Download {
+            url: "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/review_categories/{category}.jsonl.gz",
+            file: FileSum { name: "{category}.jsonl.gz", sha256: None },
+            bytes: None,
+        },
+        Download {
+            url: "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/meta_categories/meta_{category}.jsonl.gz",
+            file: FileSum { name: "meta_{category}.jsonl.gz", sha256: None },
+            bytes: None,
+        },
+    ],
+    ..Archive::EMPTY
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,12 @@
 
 use crate::reading::delimited::{Row, Rows};
 use crate::reading::{Lines, Pictures, catalogue, one_line, present, push_sequence};
+use framework::archive::{Archive, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Part};
 use framework::error::Result;
-use framework::plugin;
 use framework::roles::Dataset;
+use framework::{inventory, plugin};
 use std::path::{Path, PathBuf};
 
 /// The files: training, validation, test, artists.
@@ -32,7 +33,8 @@ plugin! {
     /// Face; Liao et al., SIGIR 2024), made from HetRec 2011's Last.fm data: for non-commercial research. Its pickled
     /// tables must be written as TSV, `train.tsv`, `valid.tsv` and `test.tsv`, with the columns `history` (at most 10
     /// ids parted by blanks, oldest first; the single id 4606, the number of artists, for none) and `next`; beside them
-    /// its `id2name.txt` with lines `id::artist`.
+    /// its `id2name.txt` with lines `id::artist`. The book's page on data has a script for that;
+    /// `ablate fetch lastfm --from FOLDER` then checks the four files and puts them into the cache.
     ///
     /// The 50,800 training lines are all prefixes of 976 users, one user after the other, so each whole sequence
     /// follows from them, up to 986 artists long. A user of validation or test is one line: the last 10 artists at
@@ -59,7 +61,7 @@ impl Dataset for LastFm {
 impl LastFm {
     fn paths(&self, cache: &Path) -> Result<[PathBuf; 4]> {
         let folder = cache.join(&self.folder);
-        let fix = "LLaRA's files there, as the plugin's page describes them";
+        let fix = "`ablate fetch lastfm --from FOLDER` with LLaRA's files, as the book's page on data describes them";
         let [train, validation, test, names] = FILES.map(|name| present(&folder, &[name], fix));
         Ok([train?, validation?, test?, names?])
     }
@@ -173,6 +175,24 @@ fn artists(path: &Path, wanted: usize) -> Result<Vec<String>> {
         _ => Ok(names),
     }
 }
+
+inventory::submit! { LASTFM }
+
+const LASTFM: Archive = Archive {
+    name: "lastfm",
+    title: "LLaRA's LastFM",
+    licence: "LLaRA's LastFM, HetRec 2011's Last.fm data as LLaRA divided it, is for non-commercial research; cite \
+              Cantador et al., RecSys 2011, and Liao et al., SIGIR 2024.",
+    page: "huggingface.co/datasets/joyliao7777/LLaRA",
+    // Of a copy that was written from LLaRA's tables.
+    by_hand: &[
+        FileSum { name: FILES[0], sha256: Some("7462f91463c7169e7e8485503750032d54e9eabc9b261b39beb97ee9de3f2acc") },
+        FileSum { name: FILES[1], sha256: Some("33690d2a2dedf29b0905be9f3ac980a6dbb0698e120d4626768a173306a157ca") },
+        FileSum { name: FILES[2], sha256: Some("3d86ef23ce99034d31bfa568a03baf7cc9194d412ef3c528edbecdbdfd3055fa") },
+        FileSum { name: FILES[3], sha256: Some("b2fb5e6ea624c1d162b80ff2fb09df71c131c9b19549981eeaa4535c89cdb5bb") },
+    ],
+    ..Archive::EMPTY
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,12 @@
 
 use crate::reading::delimited::Rows;
 use crate::reading::{Ids, Lines, Pictures, catalogue, one_line, present, push_sequence};
+use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions};
 use framework::error::Result;
-use framework::plugin;
 use framework::roles::Dataset;
+use framework::{inventory, plugin};
 use std::path::{Path, PathBuf};
 
 const PAIRS: &str = "MicroLens-50k_pairs.tsv";
@@ -27,7 +28,8 @@ plugin! {
     /// The source is recsys.westlake.edu.cn/MicroLens-50k-Dataset (github.com/westlake-repl/MicroLens; Ni et al.,
     /// arXiv 2309.15379): for non-commercial research, not to be redistributed, nor modified and passed on. Read are
     /// `MicroLens-50k_pairs.tsv` with lines `user<TAB>item item …`, oldest first, and `MicroLens-50k_titles.csv` with
-    /// the columns `item,title`. Titles are up to 6,293 characters long; line breaks in them become blanks.
+    /// the columns `item,title`, which `ablate fetch microlens-50k` gets; covers, `MicroLens-50k_covers.zip` there, are
+    /// to be unpacked to `covers/` by hand. Titles are up to 6,293 characters long; line breaks in them become blanks.
     ///
     /// These files have no clock: an interaction's timestamp is its position in the user's sequence, so a split at one
     /// moment for all users is impossible. Where you have a `pairs.csv` with timestamps, `table` reads it.
@@ -58,7 +60,7 @@ impl Dataset for MicroLens {
 impl MicroLens {
     fn paths(&self, cache: &Path) -> Result<[PathBuf; 2]> {
         let folder = cache.join(&self.folder);
-        let fix = "the file from recsys.westlake.edu.cn/MicroLens-50k-Dataset there";
+        let fix = "`ablate fetch microlens-50k`, or the file from recsys.westlake.edu.cn/MicroLens-50k-Dataset there";
         Ok([present(&folder, &[PAIRS], fix)?, present(&folder, &[TITLES], fix)?])
     }
 
@@ -119,6 +121,37 @@ fn videos(path: &Path, wanted: usize) -> Result<(Ids, Vec<String>)> {
         _ => Ok((items, titles)),
     }
 }
+
+inventory::submit! { MICROLENS }
+
+const MICROLENS: Archive = Archive {
+    name: "microlens-50k",
+    title: "MicroLens-50k",
+    licence: "MicroLens is for non-commercial research; do not redistribute it, nor a modified version of it; cite \
+              Ni et al., arXiv 2309.15379.",
+    page: "recsys.westlake.edu.cn/MicroLens-50k-Dataset",
+    // The host could not be reached where this was written: sizes and checksums are those of a copy.
+    downloads: &[
+        Download {
+            url: "https://recsys.westlake.edu.cn/MicroLens-50k-Dataset/MicroLens-50k_pairs.tsv",
+            file: FileSum {
+                name: PAIRS,
+                sha256: Some("46be22f478aa891b9c2a4b357c1df2ac2478793a99d58d07336e6277b6bf426d"),
+            },
+            bytes: Some(2_295_542),
+        },
+        Download {
+            url: "https://recsys.westlake.edu.cn/MicroLens-50k-Dataset/MicroLens-50k_titles.csv",
+            file: FileSum {
+                name: TITLES,
+                sha256: Some("244aad5380cbbe0fb43458cfcda5ebe820f534384602f80a64dbbcd07dd30e49"),
+            },
+            bytes: Some(2_392_145),
+        },
+    ],
+    extras: &["covers"],
+    ..Archive::EMPTY
+};
 
 #[cfg(test)]
 mod tests;

@@ -269,6 +269,7 @@ const ML_100K: Archive = Archive {
     name: "ml-100k",
     title: "MovieLens 100K",
     licence: LICENCE,
+    page: "grouplens.org/datasets/movielens/100k",
     zip: Some(Zip {
         url: "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
         // Size and checksum of both zips are from public dataset catalogues; those of the files inside were computed.
@@ -301,12 +302,14 @@ const ML_100K: Archive = Archive {
             },
         ],
     }),
+    ..Archive::EMPTY
 };
 
 const ML_1M: Archive = Archive {
     name: "ml-1m",
     title: "MovieLens 1M",
     licence: LICENCE,
+    page: "grouplens.org/datasets/movielens/1m",
     zip: Some(Zip {
         url: "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
         bytes: 5_917_549,
@@ -315,7 +318,7 @@ const ML_1M: Archive = Archive {
         files: &[FileSum { name: "ratings.dat", sha256: None }, FileSum { name: "movies.dat", sha256: None }],
     }),
     extras: &["README", "posters"],
-    package: None,
+    ..Archive::EMPTY
 };
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Text files of sequences, as S3-Rec and the models after it publish them: one user per line.
 
 use crate::reading::{Ids, Lines, Pictures, catalogue, present, push_sequence};
+use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions};
 use framework::error::{Error, Result};
-use framework::plugin;
 use framework::roles::Dataset;
+use framework::{inventory, plugin};
 use std::path::{Path, PathBuf};
 
 /// The file that the default names, with its users, items and interactions.
@@ -16,7 +17,8 @@ plugin! {
     ///
     /// The default is S3-Rec's 5-core of Amazon's Beauty reviews of 2014 (github.com/RUCAIBox/CIKM2020-S3Rec, `data/`;
     /// Zhou et al., CIKM 2020), for academic use, not to be redistributed: 22,363 users, 12,101 items, 198,502
-    /// interactions, which are counted. Other files of the format are taken as they are.
+    /// interactions, which are counted. `ablate fetch amazon-beauty` gets it. Other files of the format are taken as
+    /// they are.
     ///
     /// There is no clock: an interaction's timestamp is its position in the user's sequence, so a split at one moment
     /// for all users is impossible, and what was popular recently is unknown. There are no titles: an item is called
@@ -51,7 +53,8 @@ impl Dataset for Sequences {
 
 impl Sequences {
     fn path(&self, cache: &Path) -> Result<PathBuf> {
-        let fix = "a copy from github.com/RUCAIBox/CIKM2020-S3Rec there; or `file`, the path of yours";
+        let fix = "`ablate fetch amazon-beauty` for the default, which is github.com/RUCAIBox/CIKM2020-S3Rec's; or \
+                   `file`, the path of yours";
         present(cache, &[&*self.file.to_string_lossy()], fix)
     }
 }
@@ -78,6 +81,26 @@ fn read(path: &Path) -> Result<Corpus> {
     let items = catalogue(items.into_names(), Vec::new(), &Pictures::default())?;
     Ok(Corpus { users: users.into_names(), items, interactions, untimed: true, ..Corpus::default() })
 }
+
+inventory::submit! { AMAZON_BEAUTY }
+
+const AMAZON_BEAUTY: Archive = Archive {
+    name: "amazon-beauty",
+    title: "S3-Rec's Beauty",
+    licence: "S3-Rec's Beauty, made from McAuley's Amazon reviews of 2014, is for academic use; do not redistribute \
+              it; cite Zhou et al., CIKM 2020, and McAuley et al., SIGIR 2015.",
+    page: "github.com/RUCAIBox/CIKM2020-S3Rec",
+    // The host could not be reached where this was written: size and checksum are those of a copy.
+    downloads: &[Download {
+        url: "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data/Beauty.txt",
+        file: FileSum {
+            name: "Beauty.txt",
+            sha256: Some("226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8"),
+        },
+        bytes: Some(1_090_094),
+    }],
+    ..Archive::EMPTY
+};
 
 #[cfg(test)]
 mod tests;

@@ -3,21 +3,22 @@
 use crate::reading::literal::{fields, required};
 use crate::reading::{Ids, Lines, Pictures, catalogue, one_line, present, push};
 use chrono::{NaiveDate, NaiveTime};
+use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions};
 use framework::error::Result;
-use framework::plugin;
 use framework::roles::Dataset;
+use framework::{inventory, plugin};
 use std::path::{Path, PathBuf};
 
 plugin! {
     /// Reviews of games on Steam, October 2010 to January 2018, with the games' titles.
     ///
     /// The source is version 2 at cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data (Kang and McAuley, ICDM 2018):
-    /// `steam_reviews.json.gz` and `steam_games.json.gz`, packed or not; no licence is stated, the page asks for
-    /// citations. It says 7,793,069 reviews of 15,474 games by 2,567,538 users. The lines are Python's dictionaries
-    /// (`{u'username': u'…'}`) and no JSON. Every review is an interaction, in the order of the file, also where a user
-    /// reviewed a game twice.
+    /// `steam_reviews.json.gz` and `steam_games.json.gz`, packed or not, which `ablate fetch steam` gets; no licence is
+    /// stated, the page asks for citations. It says 7,793,069 reviews of 15,474 games by 2,567,538 users. The lines are
+    /// Python's dictionaries (`{u'username': u'…'}`) and no JSON. Every review is an interaction, in the order of the
+    /// file, also where a user reviewed a game twice.
     ///
     /// Traps: users are known by `username` only, a name that two people can have. A timestamp is the start of a day
     /// (UTC), so ties are common, and are put in the order of the file. A game that is not in `steam_games.json.gz`,
@@ -49,7 +50,7 @@ impl Dataset for Steam {
 impl Steam {
     fn paths(&self, cache: &Path) -> Result<[PathBuf; 2]> {
         let folder = cache.join(&self.folder);
-        let fix = "the file from cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data there";
+        let fix = "`ablate fetch steam`, or the file from cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data there";
         let reviews = present(&folder, &["steam_reviews.json.gz", "steam_reviews.json"], fix)?;
         Ok([reviews, present(&folder, &["steam_games.json.gz", "steam_games.json"], fix)?])
     }
@@ -90,6 +91,31 @@ fn titles(path: &Path, items: &Ids) -> Result<Vec<String>> {
     }
     Ok(titles)
 }
+
+inventory::submit! { STEAM }
+
+const STEAM: Archive = Archive {
+    name: "steam",
+    title: "Steam's reviews and games",
+    licence: "Steam's reviews: no licence is stated; cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data asks for \
+              citations: Kang and McAuley, ICDM 2018, and others; the texts are Valve's and their authors'.",
+    page: "cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data",
+    // The host could not be reached where this was written, so sizes and checksums are not known.
+    downloads: &[
+        Download {
+            url: "https://mcauleylab.ucsd.edu/public_datasets/data/steam/steam_reviews.json.gz",
+            file: FileSum { name: "steam_reviews.json.gz", sha256: None },
+            bytes: None,
+        },
+        Download {
+            url: "https://mcauleylab.ucsd.edu/public_datasets/data/steam/steam_games.json.gz",
+            file: FileSum { name: "steam_games.json.gz", sha256: None },
+            bytes: None,
+        },
+    ],
+    extras: &["images"],
+    ..Archive::EMPTY
+};
 
 #[cfg(test)]
 mod tests;

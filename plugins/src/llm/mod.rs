@@ -9,8 +9,7 @@ mod chat;
 mod composed;
 mod decoder;
 pub(crate) mod describe;
-#[cfg_attr(not(test), allow(dead_code, reason = "read by tests alone until a recommender takes title features"))]
-mod encoder;
+pub(crate) mod encoder;
 mod few;
 mod generate;
 mod gguf;

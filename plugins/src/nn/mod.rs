@@ -1,5 +1,6 @@
 //! Layers that plugins share; not plugins.
 
+pub(crate) mod features;
 pub(crate) mod gru;
 pub(crate) mod item_bias;
 pub(crate) mod ligr;

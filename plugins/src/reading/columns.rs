@@ -34,6 +34,12 @@ impl Format {
             _ => None,
         }
     }
+
+    /// The same; an error where that is no known format.
+    pub(super) fn required(path: &Path) -> Result<Self> {
+        let unknown = || Error::new("the name's ending is that of no known format").at(path.display()).fix(ENDINGS);
+        Self::of(path).ok_or_else(unknown)
+    }
 }
 
 /// The cells of a row: `None` where a column is not wanted or has no value.
@@ -46,8 +52,7 @@ pub(crate) fn each_row(
     quotes: bool,
     mut each: impl FnMut(Place<'_>, Cells<'_>) -> Result<()>,
 ) -> Result<()> {
-    let unknown = || Error::new("the name's ending is that of no known format").at(path.display()).fix(ENDINGS);
-    match Format::of(path).ok_or_else(unknown)? {
+    match Format::required(path)? {
         Format::Delimited(separator) => {
             let mut rows = Rows::open(path, separator, quotes)?;
             let header = rows.header();
@@ -97,7 +102,7 @@ fn parquet(path: &Path, columns: [Option<&str>; 3]) -> Result<[Option<StringChun
 }
 
 /// A column of text or numbers, as text.
-fn texts(table: &DataFrame, name: &str, path: &Path) -> Result<StringChunked> {
+pub(super) fn texts(table: &DataFrame, name: &str, path: &Path) -> Result<StringChunked> {
     let place = || format!("{}, column {name}", path.display());
     let column = table.column(name).explain("reading parquet", place())?;
     let kind = column.dtype();
@@ -109,7 +114,7 @@ fn texts(table: &DataFrame, name: &str, path: &Path) -> Result<StringChunked> {
 }
 
 /// An error that lists the columns there are, where a wanted one is none of them.
-fn check<'a>(
+pub(super) fn check<'a>(
     path: &Path,
     columns: [Option<&str>; 3],
     is_there: impl Fn(&str) -> bool,

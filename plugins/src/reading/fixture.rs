@@ -1,6 +1,7 @@
 //! Small files for the tests of readers.
 
 use flate2::{Compression, write::GzEncoder};
+use framework::archive::Archive;
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Items};
 use framework::error::Result;
@@ -39,6 +40,15 @@ pub(crate) fn pack(text: &str) -> Vec<u8> {
 pub(crate) fn load(dataset: &dyn Dataset, cache: &Path) -> Result<Corpus> {
     dataset.files(cache)?;
     dataset.load(&Context::new(Default::default(), 0, "".into(), cache.into(), Progress::hidden()))
+}
+
+/// Checks that `dataset` looks for its files where `ablate fetch` puts those of `archive`.
+pub(crate) fn finds(dataset: &dyn Dataset, archive: &Archive) {
+    let cache = cache(&[]);
+    for file in archive.sets().flatten() {
+        write(cache.path(), &format!("{}/{}", archive.folder(), file.name), b"");
+    }
+    dataset.files(cache.path()).expect("all files are found");
 }
 
 /// Checks that there is an error, and that its message has these words.

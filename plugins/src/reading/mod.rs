@@ -6,6 +6,7 @@ pub(crate) mod delimited;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod literal;
+pub(crate) mod vectors;
 
 use flate2::read::MultiGzDecoder;
 use framework::context::is_interrupted;

@@ -1,7 +1,8 @@
 //! Factors of users and items that rank what a user chose above what they did not.
 
 use crate::baskets::baskets;
-use crate::factors::{Choice, Descent, Factors};
+use crate::descent::{self, Descent};
+use crate::factors::{Choice, Factors, choices};
 use framework::context::Context;
 use framework::error::Result;
 use framework::plugin::defaults;
@@ -35,17 +36,14 @@ framework::plugin! {
 impl Recommender for BprMf {
     fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
         let baskets = baskets(train);
-        let users = baskets.iter().enumerate().filter(|(_, basket)| basket.len() < train.num_items());
-        let chosen = users
-            .flat_map(|(user, basket)| basket.iter().map(move |item| Choice { contexts: [user as u32], item: *item }));
-        let choices: Vec<Choice<1>> = chosen.collect();
+        let choices = choices(&baskets, train.num_items());
         let is_known =
             |choice: &Choice<1>, item: u32| baskets[choice.contexts[0] as usize].binary_search(&item).is_ok();
-        self.factors(train).fit(&choices, is_known, &self.training, train, cx)
+        descent::fit(self.factors(train), &choices, is_known, &self.training, train, cx)
     }
 
     fn load(&self, folder: &Path, train: &Train, _cx: &Context) -> Result<Box<dyn Scorer>> {
-        self.factors(train).load(folder)
+        descent::load(self.factors(train), folder)
     }
 }
 
@@ -58,7 +56,7 @@ impl BprMf {
 #[cfg(test)]
 mod tests {
     use super::BprMf;
-    use crate::factors::Descent;
+    use crate::descent::Descent;
     use crate::fixture::{context, train};
     use framework::context::Context;
     use framework::plugin::defaults;

@@ -1,6 +1,7 @@
 //! Factors of users, items and the items before them.
 
-use crate::factors::{Choice, Descent, Factors};
+use crate::descent::{self, Descent};
+use crate::factors::{Choice, Factors};
 use framework::context::Context;
 use framework::error::Result;
 use framework::plugin::defaults;
@@ -37,11 +38,11 @@ impl Recommender for Fpmc {
         });
         let choices: Vec<Choice<2>> = steps.collect();
         let is_known = |choice: &Choice<2>, item: u32| choice.item == item;
-        self.factors(train).fit(&choices, is_known, &self.training, train, cx)
+        descent::fit(self.factors(train), &choices, is_known, &self.training, train, cx)
     }
 
     fn load(&self, folder: &Path, train: &Train, _cx: &Context) -> Result<Box<dyn Scorer>> {
-        self.factors(train).load(folder)
+        descent::load(self.factors(train), folder)
     }
 }
 

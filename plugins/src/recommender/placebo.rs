@@ -68,6 +68,10 @@ impl Scorer for Permuted {
     fn save(&self, folder: &Path) -> Result<()> {
         self.scorer.save(folder)
     }
+
+    fn item_embeddings(&self) -> Option<Tensor<2>> {
+        self.scorer.item_embeddings()
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! What a spec's runs will cost, by what similar stages in the store cost; and the smallest difference they can show.
 
 use framework::ablation::Plan;
-use framework::context::Cost;
 use framework::error::Result;
-use framework::run::{UserScores, keys};
+use framework::run::{UserScores, keys, settled};
 use framework::stage::{Stage, differences};
 use framework::statistics::smallest_effect;
-use framework::store::{StageRecord, Store};
+use framework::store::{Cost, StageRecord, Store};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,7 +29,7 @@ pub(crate) struct Estimate {
 pub(crate) fn estimate(plans: &[Plan], store: &Store, cache: &Path) -> Result<Estimate> {
     let history = store.stages()?;
     let (mut seen, mut estimate) = (BTreeSet::new(), Estimate { runs: plans.len(), ..Estimate::default() });
-    for plan in plans {
+    for plan in &settled(plans, store, cache)? {
         let Ok(keys) = keys(plan, cache) else {
             estimate.runs_to_make += 1;
             estimate.unknown += 1;
@@ -41,17 +40,21 @@ pub(crate) fn estimate(plans: &[Plan], store: &Store, cache: &Path) -> Result<Es
             if !seen.insert(stage.key.clone()) || store.stage(&stage.key)?.is_some() {
                 continue;
             }
-            estimate.stages_to_make += 1;
+            // A search trains as often as it has trials, once for all seeds.
+            let searched = plan.spec.search.as_ref().filter(|_| stage.name == "recommender");
+            let trials = searched.filter(|_| seen.insert(format!("search of {}", plan.variant)));
+            let times = 1 + trials.map_or(0, |search| search.trials);
+            estimate.stages_to_make += times;
             let Some(similar) = most_similar(stage, &history) else {
-                estimate.unknown += 1;
+                estimate.unknown += times;
                 continue;
             };
-            estimate.seconds += similar.seconds;
+            estimate.seconds += similar.seconds * times as f64;
             estimate.peak_memory_mb = estimate.peak_memory_mb.max(similar.peak_memory_mb);
-            estimate.cost.tokens_trained += similar.cost.tokens_trained;
-            estimate.cost.tokens_read += similar.cost.tokens_read;
-            estimate.cost.tokens_written += similar.cost.tokens_written;
-            estimate.cost.texts_written += similar.cost.texts_written;
+            estimate.cost.tokens_trained += similar.cost.tokens_trained * times as u64;
+            estimate.cost.tokens_read += similar.cost.tokens_read * times as u64;
+            estimate.cost.tokens_written += similar.cost.tokens_written * times as u64;
+            estimate.cost.texts_written += similar.cost.texts_written * times as u64;
         }
     }
     Ok(estimate)
@@ -102,6 +105,7 @@ impl Estimate {
 /// the 5 % level, two-sided, before correction. By the widest spread of paired differences in the store; `None` while
 /// the base and another row have not both run.
 pub(crate) fn smallest_difference(plans: &[Plan], store: &Store, cache: &Path) -> Result<Option<String>> {
+    let plans = &settled(plans, store, cache)?;
     let Some(base) = plans.first() else { return Ok(None) };
     let metric = format!("{}{}", base.spec.evaluator.selects_by(), base.spec.protocol.metric_suffix());
     let scores = |plan: &Plan| -> Result<Option<Vec<f64>>> {

@@ -2,7 +2,7 @@
 
 use crate::hub::Hub;
 use crate::{BuiltIn, Cli, Question, SpecArgument, ask, fetch};
-use framework::archive::archives;
+use framework::archive::{Archive, archives};
 use framework::context::Context;
 use framework::device::{self, DeviceName};
 use framework::error::{Error, Explain, Result};
@@ -20,14 +20,15 @@ use std::time::Instant;
 impl Cli {
     pub(crate) fn fetch(&self, name: Option<&str>, from: Option<&std::path::Path>) -> Result<()> {
         let archives = archives();
+        let shown: Vec<Archive> = archives.iter().map(|archive| archive.filled("CATEGORY")).collect();
         let Some(name) = name else {
-            archives.iter().for_each(|archive| println!("{:<12} {}", archive.name, archive.title));
-            println!("{:<12} a language model of the Hugging Face hub, at a commit if you name one", "OWNER/NAME");
+            shown.iter().for_each(|archive| println!("{:<20} {}", archive.name, archive.title));
+            println!("{:<20} a language model of the Hugging Face hub, at a commit if you name one", "OWNER/NAME");
             return Ok(());
         };
-        let names = || archives.iter().map(|archive| archive.name);
-        let folder = match (archives.iter().find(|archive| archive.name == name), from) {
-            (Some(archive), from) => fetch::fetch(archive, &self.cache()?, from, &Progress::default())?,
+        let (plain, category) = name.split_once(':').map_or((name, None), |(plain, category)| (plain, Some(category)));
+        let folder = match (archives.iter().find(|archive| archive.folder() == plain), from) {
+            (Some(archive), from) => fetch::fetch(&archive.of(category)?, &self.cache()?, from, &Progress::default())?,
             (None, None) if name.contains('/') => {
                 Hub::from_environment().fetch(name, &self.cache()?, &Progress::default())?
             }
@@ -36,9 +37,10 @@ impl Cli {
                 return Err(Error::new(what).fix("the path of your copy as the language model's `model`"));
             }
             (None, _) => {
-                let known =
-                    format!("one of {}; or OWNER/NAME of the Hugging Face hub", names().collect::<Vec<_>>().join(", "));
-                let near = nearest(name, names()).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+                let names: Vec<&str> = shown.iter().map(|archive| archive.name).collect();
+                let known = format!("one of {}; or OWNER/NAME of the Hugging Face hub", names.join(", "));
+                let near = nearest(plain, shown.iter().map(Archive::folder));
+                let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
                 return Err(Error::new(format!("no dataset or model is called `{name}`")).fix(near + &known));
             }
         };

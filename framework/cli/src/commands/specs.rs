@@ -1,11 +1,12 @@
 //! Commands on a spec: check, plan, why, report.
 
 use crate::commands::{estimate, read};
-use crate::report::{self, Format};
+use crate::report::{self, Format, settings};
 use crate::{BuiltIn, Cli, Outcome, SpecArgument};
+use framework::ablation::Plan;
 use framework::error::{Explain, Result};
 use framework::load::{Loaded, Rejected};
-use framework::run::keys;
+use framework::run::{keys, settled};
 use framework::stage::{because, leaves};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ impl Cli {
         let store = self.store()?;
         let cache = self.cache()?;
         let mut first: BTreeMap<String, String> = BTreeMap::new();
-        for plan in &loaded.plans {
+        for plan in &settled(&loaded.plans, &store, &cache)? {
             let title = format!("{} seed {}", plan.variant, plan.seed);
             let keys = match keys(plan, &cache) {
                 Ok(keys) => keys,
@@ -42,6 +43,9 @@ impl Cli {
                 }
             };
             println!("# {title}, run {}", &keys.run[..10]);
+            if let Some(search) = search(plan) {
+                println!("#   search       {search}");
+            }
             for stage in keys.stages() {
                 let state = match (store.stage(&stage.key)?, first.get(&stage.key)) {
                     (Some(_), _) => "found".to_string(),
@@ -72,7 +76,7 @@ impl Cli {
             return Ok(());
         }
         let argument = SpecArgument { spec: reference.into(), set: Vec::new() };
-        for plan in &argument.load(built_in)?.plans {
+        for plan in &settled(&argument.load(built_in)?.plans, &store, &self.cache()?)? {
             println!("{} seed {}", plan.variant, plan.seed);
             for stage in keys(plan, &self.cache()?)?.stages() {
                 let found = store.stage(&stage.key)?.is_some();
@@ -98,6 +102,19 @@ impl Cli {
         }
         Ok(())
     }
+}
+
+/// What is known of a plan's search, where it has one.
+fn search(plan: &Plan) -> Option<String> {
+    if let Some(search) = &plan.spec.search {
+        return Some(format!(
+            "{} trials to be made; until then what follows has another key than it will have",
+            search.trials
+        ));
+    }
+    let tuned = plan.tuned.as_ref()?;
+    let chosen = tuned.best().map_or("nothing to tune".into(), settings);
+    Some(format!("found, {} trials: {chosen}", tuned.trials.len()))
 }
 
 pub(crate) fn check(specs: &[PathBuf], json: bool, built_in: BuiltIn) -> Outcome {

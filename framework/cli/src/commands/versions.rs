@@ -7,7 +7,7 @@ use crate::{BuiltIn, Cli, Outcome, SpecArgument, tagged};
 use framework::error::{Error, Result};
 use framework::load::Rejected;
 use framework::progress::Progress;
-use framework::run::keys;
+use framework::run::{keys, settled};
 use framework::store::{Store, Tag};
 use indicatif::HumanBytes;
 use std::path::Path;
@@ -152,7 +152,7 @@ impl Cli {
         spec: &SpecArgument,
         built_in: BuiltIn,
     ) -> std::result::Result<Vec<String>, Rejected> {
-        let plans = spec.load(built_in)?.plans;
+        let plans = settled(&spec.load(built_in)?.plans, store, &self.cache()?)?;
         let (mut runs, mut missing) = (Vec::new(), Vec::new());
         for plan in &plans {
             let id = keys(plan, &self.cache()?)?.run;

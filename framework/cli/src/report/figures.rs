@@ -267,6 +267,7 @@ mod tests {
             values: vec![vec![0.5, 1.0]],
             cases: None,
             difference: None,
+            tuned: None,
             cost: None,
         };
         let report = Report {

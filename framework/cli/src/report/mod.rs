@@ -16,7 +16,8 @@ use framework::ablation::{Design, Plan};
 use framework::choice;
 use framework::comparison::{Comparison, Difference};
 use framework::error::{Error, Result};
-use framework::run::{UserScores, keys};
+use framework::run::{UserScores, keys, settled};
+use framework::search::Tuned;
 use framework::statistics::{Interval, bootstrap_seeds, user_means};
 use framework::store::Store;
 use framework::toml;
@@ -48,6 +49,8 @@ struct Row {
     variant: String,
     design: Design,
     plan: toml::Table,
+    /// What its search found.
+    tuned: Option<Tuned>,
     records: Vec<Value>,
     missing: usize,
     /// Per metric: mean and interval; an interval without users (`n` 0) is a metric of the whole test set.
@@ -96,7 +99,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
         return Err(Error::new("the spec has no runs"));
     };
     let metric = format!("{}{}", first.spec.evaluator.selects_by(), first.spec.protocol.metric_suffix());
-    let mut rows = rows(plans, store, cache)?;
+    let mut rows = rows(&settled(plans, store, cache)?, store, cache)?;
     fill(&mut rows, store, &metric)?;
     compare(&mut rows, &first.spec.comparison);
     let fingerprint = rows.iter().flat_map(|row| &row.records).next().map(|record| record["fingerprint"].clone());
@@ -128,6 +131,7 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
                 variant: plan.variant.clone(),
                 design: plan.design.clone(),
                 plan: plan.table(),
+                tuned: plan.tuned.clone(),
                 records: vec![],
                 missing: 0,
                 cells: vec![],
@@ -321,6 +325,8 @@ impl Report {
         first.map_or(Vec::new(), |row| row.cells.iter().map(|(name, _)| name.as_str()).collect())
     }
 }
+
+pub(crate) use tables::settings;
 
 /// The first characters of a hash: enough for `ablate show`.
 pub fn short(hash: &Value) -> String {

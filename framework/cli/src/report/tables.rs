@@ -1,7 +1,10 @@
 //! The report's tables and notes in words, the same in every format; how they are marked up is `text` and `html`.
 
 use super::{Difference, Report, Row, cost, short, shown, signed};
+use framework::search::Trial;
+use framework::toml;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A difference with its interval and effect size.
@@ -56,6 +59,7 @@ impl Report {
         if self.rows.iter().any(|row| row.cost.is_some()) {
             tables.push(self.costs());
         }
+        tables.extend(self.searches());
         tables.extend(self.components());
         tables.extend(self.grids());
         tables
@@ -64,6 +68,40 @@ impl Report {
     pub(super) fn costs(&self) -> Table {
         let (head, lines) = cost::table(self.rows.iter().map(|row| (row.variant.as_str(), row.cost.as_ref())));
         Table { caption: "Cost".into(), head, lines, note: cost::NOTE.into() }
+    }
+
+    /// What each row's search tried and chose, where there was one.
+    pub(super) fn searches(&self) -> Option<Table> {
+        let searched = self.rows.iter().find_map(|row| row.tuned.as_ref())?;
+        let line = |row: &Row| {
+            let Some(tuned) = &row.tuned else {
+                let why = if row.plan.get("search").is_some_and(toml::Value::is_table) {
+                    "not searched yet"
+                } else {
+                    "not tuned"
+                };
+                return vec![row.variant.clone(), "0".into(), String::new(), why.into(), String::new()];
+            };
+            let failed = tuned.trials.iter().filter(|trial| trial.validation.is_none()).count();
+            let spent = tuned.trials.len();
+            let trials = if failed > 0 { format!("{spent}, {failed} failed") } else { spent.to_string() };
+            let (chosen, validation) = match tuned.best() {
+                Some(best) => (settings(best), format!("{:.4}", best.validation.unwrap_or(f64::NAN))),
+                None => ("nothing to tune".into(), String::new()),
+            };
+            vec![row.variant.clone(), trials, validation, chosen, format!("{:.0} s", tuned.seconds)]
+        };
+        let head = ["variant", "trials", &format!("best {} on validation", searched.metric), "chosen", "wall time"];
+        let mut note =
+            format!("{} search on validation only; the chosen settings then ran with every seed", searched.method);
+        // A row with nothing to tune has no trials, and needs none.
+        let spent = |row: &Row| row.tuned.as_ref().map_or(Some(0), |tuned| Some(tuned.trials.len()).filter(|n| *n > 0));
+        let budgets: BTreeSet<usize> = self.rows.iter().filter_map(spent).collect();
+        if budgets.len() > 1 {
+            note += "; NOTE: rows had different numbers of trials, which favours those with more";
+        }
+        let lines = self.rows.iter().map(line).collect();
+        Some(Table { caption: "Search".into(), head: head.map(String::from).to_vec(), lines, note })
     }
 
     pub(super) fn components(&self) -> Vec<Table> {
@@ -192,10 +230,20 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
             short(&first["fingerprint"])
         ),
         format!(
-            "leak: {leak}; {} test targets are in no training interaction",
-            data["cold_targets"].as_u64().unwrap_or(0)
+            "leak: {leak}; {} test targets are in no training interaction{}",
+            data["cold_targets"].as_u64().unwrap_or(0),
+            match data["copied_targets"].as_u64() {
+                Some(copied) => format!(", and {copied} follow their last three items in somebody's training"),
+                None => String::new(),
+            }
         ),
     ]
+}
+
+/// The settings of a trial.
+pub(crate) fn settings(trial: &Trial) -> String {
+    let short = |key: &String| key.strip_prefix("recommender.").unwrap_or(key).to_owned();
+    trial.values.iter().map(|(key, value)| format!("{} = {value}", short(key))).collect::<Vec<_>>().join(", ")
 }
 
 /// What the controls of evaluation got.
@@ -212,6 +260,7 @@ fn controls(record: &Value) -> String {
 /// The k-core in words.
 fn core(k: &Value) -> String {
     match k.as_u64() {
+        Some(0) => "all users and items".into(),
         Some(k) => format!("{k}-core"),
         None => format!("({}, {})-core of users and items", k["users"], k["items"]),
     }

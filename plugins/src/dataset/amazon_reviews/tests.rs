@@ -1,5 +1,5 @@
-use super::{AmazonReviews, Release, characters};
-use crate::reading::fixture::{PNG, cache, corpus, load, pack, says, write};
+use super::{AMAZON_2014, AMAZON_2018, AMAZON_2023, AmazonReviews, Release, characters};
+use crate::reading::fixture::{PNG, cache, corpus, finds, load, pack, says, write};
 use std::time::Instant;
 
 fn dataset(release: Release) -> AmazonReviews {
@@ -15,6 +15,15 @@ const PRODUCTS_2014: &str = r#"{'asin': 'p9', 'title': 'never reviewed'}
 {'asin': 'p2', 'categories': [['Toys', 'Dolls']]}
 {'asin': 'p1', 'title': 'a second one'}
 "#;
+
+#[test]
+fn what_fetch_gets_is_found() {
+    for (release, archive) in
+        [(Release::Core2014, AMAZON_2014), (Release::Core2018, AMAZON_2018), (Release::All2023, AMAZON_2023)]
+    {
+        finds(&dataset(release), &archive.of(Some("Toys")).expect("a category"));
+    }
+}
 
 #[test]
 fn the_release_of_2014_gives_a_corpus() {

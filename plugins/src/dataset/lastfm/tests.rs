@@ -1,5 +1,5 @@
-use super::{FILES, LastFm, Sizes, read};
-use crate::reading::fixture::{cache, load, real, says, untimed};
+use super::{FILES, LASTFM, LastFm, Sizes, read};
+use crate::reading::fixture::{cache, finds, load, real, says, untimed};
 use framework::corpus::{Corpus, Part};
 use framework::error::Result;
 use framework::plugin::defaults;
@@ -27,6 +27,11 @@ fn write(files: &[String; 4]) -> TempDir {
 fn made_up(files: &[String; 4]) -> Result<Corpus> {
     let folder = write(files);
     read(&FILES.map(|name| folder.path().join(name)), &SIZES)
+}
+
+#[test]
+fn what_fetch_gets_is_found() {
+    finds(&defaults::<LastFm>(), &LASTFM);
 }
 
 #[test]

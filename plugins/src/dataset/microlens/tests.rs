@@ -1,6 +1,6 @@
-use super::{MicroLens, PAIRS, Sizes, TITLES, read};
+use super::{MICROLENS, MicroLens, PAIRS, Sizes, TITLES, read};
 use crate::reading::Pictures;
-use crate::reading::fixture::{PNG, cache, load, real, says, untimed, write};
+use crate::reading::fixture::{PNG, cache, finds, load, real, says, untimed, write};
 use framework::corpus::Corpus;
 use framework::error::Result;
 use framework::plugin::defaults;
@@ -14,6 +14,11 @@ fn made_up(pairs: &str, titles: &str) -> Result<Corpus> {
     let folder = cache(&[(PAIRS, pairs), (TITLES, titles)]);
     let covers = Pictures::find(&folder.path().join("covers"))?;
     read(&folder.path().join(PAIRS), &folder.path().join(TITLES), &covers, &SIZES)
+}
+
+#[test]
+fn what_fetch_gets_is_found() {
+    finds(&defaults::<MicroLens>(), &MICROLENS);
 }
 
 #[test]

@@ -1,9 +1,14 @@
-use super::{BEAUTY, Sequences};
-use crate::reading::fixture::{cache, load, real, says, untimed};
+use super::{AMAZON_BEAUTY, BEAUTY, Sequences};
+use crate::reading::fixture::{cache, finds, load, real, says, untimed};
 use framework::plugin::defaults;
 
 fn dataset() -> Sequences {
     Sequences { file: "own/a.txt".into() }
+}
+
+#[test]
+fn what_fetch_gets_is_found() {
+    finds(&defaults::<Sequences>(), &AMAZON_BEAUTY);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-use super::Steam;
-use crate::reading::fixture::{cache, corpus, load, pack, says, write};
+use super::{STEAM, Steam};
+use crate::reading::fixture::{cache, corpus, finds, load, pack, says, write};
 use framework::plugin::defaults;
 
 const REVIEWS: &str = r"{u'username': u'Ann\u20ac', u'hours': 0.1, u'product_id': u'20', u'page': 1, u'date': u'2017-12-17', u'text': u'It\'s {good}', u'early_access': False}
@@ -12,6 +12,11 @@ const GAMES: &str = r#"{u'app_name': u'Ten "X"', u'id': u'10', u'genres': [u'Act
 {u'app_name': u'another Ten', u'id': u'10'}
 {u'app_name': u'never reviewed', u'id': u'30'}
 "#;
+
+#[test]
+fn what_fetch_gets_is_found() {
+    finds(&defaults::<Steam>(), &STEAM);
+}
 
 #[test]
 fn reviews_and_games_give_a_corpus() {

@@ -206,3 +206,19 @@ fn the_real_chess_openings() {
     assert_eq!(corpus.items.title[1], "Alekhine Defense: Maroczy Variation");
     assert!(corpus.items.image.iter().all(Option::is_some));
 }
+
+#[test]
+fn candidates_are_lists_of_users_in_the_order_of_the_file() {
+    let lists = "item_id,user_id\ni3,bob\ni2,bob\n\"i,1\",ann\n";
+    let own = cache(&[("own/interactions.csv", INTERACTIONS), ("own/items.csv", ITEMS), ("own/lists.csv", lists)]);
+    let corpus = load(&dataset("candidates = \"lists.csv\""), own.path()).expect("lists");
+    assert_eq!(corpus.candidates, Some(vec![vec![0], vec![2, 1]]));
+    let folder = tempfile::tempdir().expect("a folder");
+    corpus.save(folder.path()).expect("saved");
+    assert_eq!(Corpus::load(folder.path()).expect("read"), corpus);
+    write(own.path(), "own/lists.csv", b"item_id,user_id\ni3,carl\n");
+    says(
+        load(&dataset("candidates = \"lists.csv\""), own.path()),
+        &["user \"carl\" is not in the data", "lists.csv, line 2"],
+    );
+}

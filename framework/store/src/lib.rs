@@ -2,17 +2,19 @@
 //!
 //! Plain files are the truth, so that processes which race, a kill -9 or a network file system cannot tear it: bytes
 //! are durable before the record that names them, and a record appears whole under a free name (`link(2)`) or not at
-//! all. This file is the records and the order in which they become true; `files` puts bytes on the disk, `index` lists
+//! all. This file is the order in which records become true, `record` what they say; `files` puts bytes on the disk, `index` lists
 //! runs, `tags` names lists of them, `work` holds what is not yet a result; `verify`, `gc` and `bundle` check, tidy and
 //! carry a store.
 
 mod bundle;
+pub mod error;
 mod files;
 mod gc;
 mod index;
 mod lease;
 mod mirror;
 mod naming;
+mod record;
 mod remote;
 mod tags;
 mod verify;
@@ -22,10 +24,8 @@ mod work;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use crate::context::Cost;
-use crate::error::{Error, Explain, Result};
+use error::{Error, Explain, Result};
 use files::{checked, failing, make_parent, newer, pretty, read_json, sync};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,12 +37,10 @@ pub use bundle::{Merged, belongs};
 pub use gc::{Garbage, Usage};
 pub use index::Summary;
 pub use naming::{hash_bytes, hash_file, hash_json, now};
+pub use record::{Committed, Cost, FORMAT, StageRecord};
 pub use tags::{Tag, Tagged};
 pub use verify::Verified;
 pub use work::Lock;
-
-/// The newest layout of a store, and of a stage's record, that this program reads; it writes this one.
-pub const FORMAT: u64 = 1;
 
 const FOLDERS: [&str; 9] = ["objects", "stages", "runs", "tags", "attempts", "openings", "index", "tmp", "work"];
 
@@ -51,43 +49,6 @@ const FOLDERS: [&str; 9] = ["objects", "stages", "runs", "tags", "attempts", "op
 pub struct Store {
     root: PathBuf,
     mirrored: Option<Arc<mirror::Mirrored>>,
-}
-
-/// What one stage left, under the hash of everything that made it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StageRecord {
-    /// The layout of this record: [`FORMAT`].
-    pub format: u64,
-    /// The hash of `inputs`.
-    pub key: String,
-    /// The stage's name, such as `dataset`.
-    pub stage: String,
-    /// Everything that the key was hashed from, so that two keys can be explained.
-    pub inputs: Value,
-    /// The files it left: name (with `/`) to object hash. [`Store::commit_stage`] fills it in.
-    pub files: BTreeMap<String, String>,
-    /// How long it took.
-    pub seconds: f64,
-    /// When it was made, as [`now`] writes it.
-    pub made: String,
-    /// The most memory the process held while making it.
-    pub peak_memory_mb: f64,
-    /// What it cost besides.
-    #[serde(default)]
-    pub cost: Cost,
-    /// What the stage wants to say about itself: epochs, metrics.
-    pub notes: Value,
-}
-
-/// What became of a record that was to be created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Committed {
-    /// It was not there before.
-    New,
-    /// It was there, and agrees.
-    Same,
-    /// It was there, stays as it was, and differs in what is named here: this work is not deterministic.
-    Different(Vec<String>),
 }
 
 impl Store {

@@ -1,7 +1,7 @@
 //! Tags, verification, garbage and bundles.
 
 use super::{manifest, record, refused, store};
-use crate::store::{Store, belongs, hash_bytes, hash_json};
+use crate::{Store, belongs, hash_bytes, hash_json};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::Path;

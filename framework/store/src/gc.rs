@@ -222,7 +222,8 @@ impl Store {
             let Some(record) = self.run(&id)? else { continue };
             hashes(&record, &mut marked);
             let keys = record["stages"].as_array().into_iter().flatten().filter_map(|stage| stage["key"].as_str());
-            used.extend(keys.chain(record["controls"]["stage"].as_str()).map(String::from));
+            let besides = ["controls", "search"].into_iter().filter_map(|what| record[what]["stage"].as_str());
+            used.extend(keys.chain(besides).map(String::from));
         }
         Ok((marked, used))
     }

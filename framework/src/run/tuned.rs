@@ -1,0 +1,124 @@
+//! The trials of a `[search]`: each is trained like a run and judged on validation; the test split stays sealed.
+
+use super::{Keys, Runner, keys, split_key};
+use crate::ablation::Plan;
+use crate::error::{Error, Explain, Result};
+use crate::metrics;
+use crate::plugin::Setting;
+use crate::protocol::Split;
+use crate::search::{Point, Proposals, Search, Trial, Tuned, with};
+use crate::stage::{Stage, found_or_made};
+use crate::store::{Cost, Store};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Instant;
+
+/// The stage that leaves what a plan's search found.
+fn stage(plan: &Plan, search: &Search, cache: &Path) -> Result<Stage> {
+    let row = with(plan, &Point::new(), search.seed).map_err(|_| Error::new("the row is not a spec of its own"))?;
+    let recommender = keys(&row, cache)?.recommender.inputs;
+    Ok(Stage::new("search", json!({ "search": search.identity(&plan.spec), "recommender": recommender })))
+}
+
+/// The plans, each with the settings that its search chose, where the store knows them.
+pub fn settled(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Plan>> {
+    plans.iter().map(|plan| settle(plan, store, cache)).collect()
+}
+
+/// See [`settled`].
+pub(super) fn settle(plan: &Plan, store: &Store, cache: &Path) -> Result<Plan> {
+    let Some(search) = &plan.spec.search else { return Ok(plan.clone()) };
+    // Missing data is reported by what needs it.
+    let Ok(stage) = stage(plan, search, cache) else { return Ok(plan.clone()) };
+    let found = store.stage(&stage.key)?;
+    found.map_or_else(|| Ok(plan.clone()), |record| chosen(plan, search, &stage.key, &record.notes))
+}
+
+/// The plan with the settings of its best trial.
+fn chosen(plan: &Plan, search: &Search, stage: &str, notes: &Value) -> Result<Plan> {
+    let tuned: Tuned = serde_json::from_value(notes.clone()).explain("reading a search", stage)?;
+    let tuned = Tuned { stage: stage.into(), ..tuned };
+    let point = match tuned.best() {
+        Some(best) => best.values.clone(),
+        None if tuned.trials.is_empty() => Point::new(),
+        None => {
+            let first = tuned.trials[0].error.clone().unwrap_or_default();
+            return Err(Error::new(format!("all {} trials failed; the first: {first}", tuned.trials.len()))
+                .at(format!("search of {}", plan.variant))
+                .fix("a space that holds settings which train"));
+        }
+    };
+    let seeds = plan.spec.seeds.clone();
+    let mut settled = with(plan, &point, plan.seed)
+        .map_err(|_| Error::new("the chosen settings are none of this spec").at(format!("search stage {stage}")))?;
+    settled.spec.seeds = seeds;
+    debug_assert!(search.trials >= tuned.trials.len());
+    Ok(Plan { tuned: Some(tuned), ..settled })
+}
+
+impl Runner {
+    /// The plan with the settings that its search chose; searches where that was not done yet.
+    pub(super) fn tuned<'a>(&mut self, plan: &'a Plan) -> Result<Cow<'a, Plan>> {
+        let Some(search) = &plan.spec.search else { return Ok(Cow::Borrowed(plan)) };
+        let stage = stage(plan, search, &self.cache)?;
+        let (store, fresh) = (self.store.clone(), self.is_fresh("search"));
+        let found = found_or_made(&store, &stage, fresh, |_, _| {
+            let tuned = self.search(plan, search)?;
+            Ok((json!(tuned), Cost::default()))
+        })?;
+        chosen(plan, search, &stage.key, &found.record.notes).map(Cow::Owned)
+    }
+
+    /// Tries what the search proposes. A trial that does not train counts, and is no reason to stop.
+    fn search(&mut self, plan: &Plan, search: &Search) -> Result<Tuned> {
+        let (clock, metric) = (Instant::now(), plan.spec.evaluator.selects_by().to_string());
+        let mut proposals = Proposals::new(search, &plan.spec);
+        let mut trials: Vec<Trial> = Vec::new();
+        while let Some(values) = proposals.propose() {
+            let tried = with(plan, &values, search.seed);
+            let tried = tried.map_err(|wrong| wrong.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "));
+            let result = match tried {
+                Ok(trial) => self.trial(&trial)?,
+                Err(conflict) => Err(conflict),
+            };
+            let shown: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+            let outcome =
+                result.as_ref().map_or_else(Clone::clone, |value| format!("{metric} {value:.4} on validation"));
+            let title = format!("search of {}, trial {} of {}", plan.variant, trials.len() + 1, search.trials);
+            self.progress.line(&format!("{title}: {}: {outcome}", shown.join(", ")));
+            proposals.tell(result.as_ref().copied().unwrap_or(0.0));
+            trials.push(Trial { values, validation: result.as_ref().ok().copied(), error: result.err() });
+        }
+        let method = search.method.write().as_str().unwrap_or_default().to_owned();
+        Ok(Tuned { stage: String::new(), metric, method, seconds: clock.elapsed().as_secs_f64(), trials })
+    }
+
+    /// The selection metric on validation of one setting, or why it does not train.
+    fn trial(&mut self, plan: &Plan) -> Result<std::result::Result<f64, String>> {
+        let keys = keys(plan, &self.cache)?;
+        let context = self.surroundings(plan)?;
+        let dataset = self.dataset(plan, &keys, &context)?;
+        let split = self.split(plan, &keys, &dataset)?;
+        let value = self.validated(plan, &keys, &split);
+        self.split = Some((split_key(&keys), split));
+        value
+    }
+
+    fn validated(&self, plan: &Plan, keys: &Keys, split: &Split) -> Result<std::result::Result<f64, String>> {
+        let context = self.surroundings(plan)?;
+        let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
+        let inputs = json!({ "recommender": keys.recommender.inputs, "metrics": versions });
+        let mut failed = None;
+        let validation = found_or_made(&self.store, &Stage::new("validation", inputs), false, |_, work| {
+            let fitted = self.recommender(plan, keys, split, &context, &mut failed)?;
+            let cx = context(work);
+            let scorer = plan.spec.recommender.load(fitted.folder(), &split.train, &cx)?;
+            Ok((json!(split.train.validate(scorer.as_ref(), &cx)?), cx.cost()))
+        });
+        match (validation, failed) {
+            (Err(_), Some(error)) => Ok(Err(error)),
+            (validation, _) => Ok(validation?.record.notes.as_f64().ok_or_else(|| "no number".to_owned())),
+        }
+    }
+}

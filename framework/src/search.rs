@@ -1,0 +1,459 @@
+//! `[search]`: which keys are tuned, which of their values are tried, and in what order. Validation alone decides, every
+//! row of a table has the same budget, and a seed is never a hyper-parameter.
+
+use crate::ablation::{Plan, nested, overlay};
+use crate::plugin::Setting;
+use crate::problem::{Problem, Reader, nearest};
+use crate::rng::Rng;
+use crate::spec::{Seeds, Spec};
+use crate::{choice, settings};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use toml::{Table, Value};
+use tpe::TpeOptimizer;
+
+choice! {
+    /// How the settings to try are found.
+    pub enum Method {
+        /// At random, none twice (Bergstra and Bengio, JMLR 2012).
+        Random = "random",
+        /// All combinations of lists.
+        Grid = "grid",
+        /// Ten at random, then where good trials are dense and bad ones are not: tree-structured Parzen estimators, one
+        /// for each key (Bergstra et al., NIPS 2011).
+        Tpe = "tpe",
+    }
+}
+
+choice! {
+    /// How a range is divided.
+    pub enum Scale {
+        /// Equal steps are equally likely.
+        Linear = "linear",
+        /// Equal ratios are.
+        Log = "log",
+    }
+}
+
+settings! {
+    /// How settings are tuned: on validation only, with one budget for all rows of a table. The chosen settings then run
+    /// with every seed.
+    pub struct Search {
+        /// The keys with the values that they may take: a list, as in `space.recommender.dropout = [0.1, 0.3]`, or a
+        /// range, as in `space.recommender.training.learning_rate = { low = 1e-4, high = 1e-2, scale = "log" }`. A row
+        /// tunes those that it has.
+        pub space: Space,
+        /// The settings that are tried for each row.
+        #[range(1..=10_000)]
+        pub trials: usize,
+        /// How they are found.
+        pub method: Method = Method::Random,
+        /// What trials are drawn and trained with.
+        pub seed: u64 = 1,
+    }
+}
+
+settings! {
+    /// A range of numbers, whole ones where both ends are.
+    pub struct Range {
+        /// The lowest.
+        pub low: f64,
+        /// The highest.
+        pub high: f64,
+        /// How it is divided.
+        pub scale: Scale = Scale::Linear,
+    }
+    check |range, report| {
+        let Range { low, high, scale } = *range;
+        if low.is_nan() || low >= high || (scale == Scale::Log && low <= 0.0) {
+            report.conflict("low", format!("there is no range from {low} to {high}"), "low below high, and above 0 for a log scale");
+        }
+    }
+}
+
+/// The keys that are tuned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Space {
+    table: Table,
+    axes: Vec<Axis>,
+}
+
+/// One key, and what it may be.
+#[derive(Clone, Debug, PartialEq)]
+struct Axis {
+    path: Vec<String>,
+    values: Values,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Values {
+    Listed(Vec<Value>),
+    Range { low: f64, high: f64, is_log: bool, is_whole: bool },
+}
+
+/// Values for keys, by dotted path.
+pub type Point = BTreeMap<String, Value>;
+
+/// What came of one try.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The tuned keys.
+    pub values: Point,
+    /// The selection metric on validation; none where training failed.
+    pub validation: Option<f64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tuned {
+    /// The key of the stage that searched.
+    #[serde(default)]
+    pub stage: String,
+    /// The metric that decided.
+    pub metric: String,
+    /// How the settings were found.
+    pub method: String,
+    /// Wall time of all trials.
+    pub seconds: f64,
+    /// All that was tried, in order.
+    pub trials: Vec<Trial>,
+}
+
+impl Tuned {
+    /// The best trial, the first of equals; none where all failed.
+    pub fn best(&self) -> Option<&Trial> {
+        let value = |trial: &Trial| trial.validation.unwrap_or(f64::NEG_INFINITY);
+        let done = self.trials.iter().filter(|trial| trial.validation.is_some());
+        done.reduce(|best, trial| if value(trial) > value(best) { trial } else { best })
+    }
+}
+
+impl Setting for Space {
+    fn kind() -> String {
+        "table of lists and ranges".into()
+    }
+    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
+        let Some(table) = value.as_table() else { return reader.wrong_type(value, &Self::kind()) };
+        let mut axes = Vec::new();
+        for (key, value) in table {
+            reader.inside(key, |reader| match key.as_str() {
+                "recommender" => walk(value, vec![key.clone()], &mut axes, reader),
+                _ => reader.report(
+                    "only the recommender is tuned: all else is the question that it answers",
+                    "keys below `recommender`",
+                ),
+            })?;
+        }
+        if axes.is_empty() {
+            return reader.report("no key is tuned", "at least one, as in space.recommender.dropout = [0.1, 0.3]");
+        }
+        Some(Self { table: table.clone(), axes })
+    }
+    fn write(&self) -> Value {
+        Value::Table(self.table.clone())
+    }
+}
+
+/// Collects the keys at and below `path`.
+fn walk(value: &Value, path: Vec<String>, axes: &mut Vec<Axis>, reader: &mut Reader) -> Option<()> {
+    let values = match value {
+        _ if path.last().is_some_and(|key| key == "seed" || key == "seeds") => {
+            return reader
+                .report("a seed is never a hyper-parameter", "other keys; `seeds` of the spec are replicates");
+        }
+        Value::Array(values) if values.is_empty() => return reader.report("no values", "at least one"),
+        Value::Array(values) => Values::Listed(values.clone()),
+        Value::Table(table) if table.contains_key("low") || table.contains_key("high") => {
+            let Range { low, high, scale } = Range::read(value, reader)?;
+            let is_whole = [&table["low"], &table["high"]].iter().all(|end| end.is_integer());
+            Values::Range { low, high, is_log: scale == Scale::Log, is_whole }
+        }
+        Value::Table(table) => {
+            let below = table.iter().map(|(key, value)| {
+                let path = [path.clone(), vec![key.clone()]].concat();
+                reader.inside(key, |reader| walk(value, path, axes, reader))
+            });
+            return below.collect::<Vec<_>>().into_iter().collect();
+        }
+        _ => return reader.wrong_type(value, "list of values, or a table with `low` and `high`"),
+    };
+    axes.push(Axis { path, values });
+    Some(())
+}
+
+impl Values {
+    /// The value at a place from 0 to 1.
+    fn at(&self, place: f64) -> Value {
+        match self {
+            Self::Listed(values) => values[((place * values.len() as f64) as usize).min(values.len() - 1)].clone(),
+            Self::Range { low, high, is_log, is_whole } => {
+                let number = match is_log {
+                    true => (low.ln() + place * (high.ln() - low.ln())).exp(),
+                    false => low + place * (high - low),
+                };
+                // Four digits: nobody reads more, and logarithms differ in their last ones between machines.
+                let number = format!("{number:.3e}").parse().unwrap_or(number).clamp(*low, *high);
+                if *is_whole { Value::Integer(number.round() as i64) } else { Value::Float(number) }
+            }
+        }
+    }
+
+    /// Those that show whether all of them are allowed.
+    fn extremes(&self) -> Vec<Value> {
+        match self {
+            Self::Listed(values) => values.clone(),
+            Self::Range { .. } => vec![self.at(0.0), self.at(1.0)],
+        }
+    }
+}
+
+impl Axis {
+    fn key(&self) -> String {
+        self.path.join(".")
+    }
+
+    fn is_in(&self, spec: &Table) -> bool {
+        let (first, rest) = self.path.split_first().expect("a key has a name");
+        spec.get(first).is_some_and(|value| rest.iter().try_fold(value, |value, key| value.get(key)).is_some())
+    }
+}
+
+impl Search {
+    /// The axes of the keys that a row has.
+    fn axes(&self, spec: &Spec) -> Vec<Axis> {
+        let Value::Table(table) = spec.write() else { return Vec::new() };
+        self.space.axes.iter().filter(|axis| axis.is_in(&table)).cloned().collect()
+    }
+
+    /// All that decides what a row's search finds, besides the row itself.
+    pub fn identity(&self, spec: &Spec) -> serde_json::Value {
+        let axes = self.axes(spec);
+        let space: BTreeMap<_, _> = axes.iter().map(|axis| (axis.key(), format!("{:?}", axis.values))).collect();
+        serde_json::json!({ "space": space, "trials": self.trials, "method": self.method.write(), "seed": self.seed,
+            "version": 1 })
+    }
+}
+
+/// The plan with these values, without its search, trained with `seed`; or why there is no such plan.
+pub fn with(plan: &Plan, point: &Point, seed: u64) -> Result<Plan, Vec<Problem>> {
+    let mut plan = plan.clone();
+    plan.seed = seed;
+    plan.spec.search = None;
+    plan.spec.seeds = Seeds(vec![seed]);
+    let Value::Table(mut table) = plan.spec.write() else { return Ok(plan) };
+    for (key, value) in point {
+        let path: Vec<String> = key.split('.').map(String::from).collect();
+        overlay(&mut table, &nested(&path, value.clone()));
+    }
+    let mut reader = Reader::default();
+    match Spec::read(&Value::Table(table), &mut reader) {
+        Some(spec) if reader.problems.is_empty() => Ok(Plan { spec, ..plan }),
+        _ => Err(reader.problems),
+    }
+}
+
+/// What is wrong with the searches of a table's rows: each row's name and spec, the base first.
+pub(crate) fn mistakes(rows: &[(&str, &Spec)]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let searched: Vec<(&str, &Spec, &Search)> =
+        rows.iter().filter_map(|(name, spec)| Some((*name, *spec, spec.search.as_ref()?))).collect();
+    let Some((first, _, search)) = searched.first() else { return problems };
+    let problem = |path: &[String], message: String, expected: &str| Problem {
+        path: ["search".to_string()].iter().chain(path).cloned().collect(),
+        on_key: false,
+        message,
+        expected: expected.into(),
+        nearest: None,
+    };
+    for (name, _, other) in &searched {
+        let budget = |search: &Search| (search.trials, search.method, search.seed);
+        if budget(other) != budget(search) {
+            let message = format!("`{name}` and `{first}` are searched with other trials, method or seed");
+            problems.push(problem(&[], message, "the same for every row, or none with `search = false`"));
+        }
+    }
+    for axis in &search.space.axes {
+        let path = [&["space".to_string()], &axis.path[..]].concat();
+        let known = |spec: &Spec| matches!(spec.write(), Value::Table(table) if axis.is_in(&table));
+        if !searched.iter().any(|(_, spec, _)| known(spec)) {
+            let parent = [&axis.path[..axis.path.len() - 1]].concat();
+            let names: BTreeSet<String> =
+                searched.iter().flat_map(|(_, spec, _)| below(&spec.write(), &parent)).collect();
+            let names: Vec<String> = names.into_iter().filter(|name| name != "use").collect();
+            let near = axis.path.last().and_then(|name| nearest(name, names.iter().map(String::as_str)));
+            let expected = format!(
+                "a key of a row{}",
+                if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
+            );
+            problems.push(Problem {
+                nearest: near,
+                ..problem(&path, format!("no row has the key `{}`", axis.key()), &expected)
+            });
+        }
+    }
+    for (name, spec, search) in &searched {
+        let axes = search.axes(spec);
+        problems.extend(
+            grid_size(&axes, search)
+                .map(|(message, expected)| problem(&["trials".into()], format!("`{name}`: {message}"), expected)),
+        );
+        for axis in &axes {
+            let plan = Plan::of((*name).to_string(), spec, search.seed);
+            let tried = axis.values.extremes().into_iter();
+            let wrong = tried.filter_map(|value| with(&plan, &Point::from([(axis.key(), value)]), search.seed).err());
+            if let Some(wrong) = wrong.flatten().next() {
+                let path = [&["space".to_string()], &axis.path[..]].concat();
+                problems.push(problem(&path, format!("`{name}`: {}", wrong.message), &wrong.expected));
+            }
+        }
+    }
+    problems.dedup();
+    problems
+}
+
+/// Why a grid is not one, or does not fit its budget.
+fn grid_size(axes: &[Axis], search: &Search) -> Option<(String, &'static str)> {
+    if search.method != Method::Grid {
+        return None;
+    }
+    let sizes = axes.iter().map(|axis| match &axis.values {
+        Values::Listed(values) => Some(values.len()),
+        Values::Range { .. } => None,
+    });
+    match sizes.product::<Option<usize>>() {
+        None => Some(("a grid has no ranges".into(), "lists, or method = \"random\"")),
+        Some(size) if size > search.trials => Some((
+            format!("the grid has {size} points, more than {} trials", search.trials),
+            "as many trials, or fewer values",
+        )),
+        Some(_) => None,
+    }
+}
+
+/// The keys of the table at `path`.
+fn below(spec: &Value, path: &[String]) -> Vec<String> {
+    let table = path.iter().try_fold(spec, |value, key| value.get(key)).and_then(Value::as_table);
+    table.into_iter().flat_map(|table| table.keys().cloned()).collect()
+}
+
+/// Says what to try next. The order hangs on the seed and, for TPE, on what was found.
+pub struct Proposals {
+    axes: Vec<Axis>,
+    method: Method,
+    left: usize,
+    next: usize,
+    rng: Rng,
+    estimators: Vec<TpeOptimizer>,
+    estimators_rng: StdRng,
+    tried: HashSet<String>,
+    /// Of the last point, by axis: what its estimator said.
+    places: Vec<f64>,
+}
+
+impl Proposals {
+    /// Trials that are random before estimators have something to go by, as in Optuna.
+    const STARTUP: usize = 10;
+
+    /// For a row.
+    pub fn new(search: &Search, spec: &Spec) -> Self {
+        Self::over(search.axes(spec), search)
+    }
+
+    fn over(axes: Vec<Axis>, search: &Search) -> Self {
+        let estimators = axes.iter().map(|axis| match &axis.values {
+            Values::Listed(values) => {
+                let places = tpe::categorical_range(values.len()).expect("a list has values");
+                TpeOptimizer::new(tpe::histogram_estimator(), places)
+            }
+            Values::Range { .. } => {
+                TpeOptimizer::new(tpe::parzen_estimator(), tpe::range(0.0, 1.0).expect("0 is below 1"))
+            }
+        });
+        Self {
+            estimators: estimators.collect(),
+            // Nothing to tune is nothing to try.
+            left: if axes.is_empty() { 0 } else { search.trials },
+            axes,
+            method: search.method,
+            next: 0,
+            rng: Rng::new(search.seed, "search"),
+            estimators_rng: StdRng::seed_from_u64(search.seed),
+            tried: HashSet::new(),
+            places: Vec::new(),
+        }
+    }
+
+    /// The next point; none when the budget is spent or everything was tried.
+    pub fn propose(&mut self) -> Option<Point> {
+        self.left = self.left.checked_sub(1)?;
+        self.next += 1;
+        let point = match self.method {
+            Method::Grid => self.of_grid(self.next - 1)?,
+            Method::Tpe if self.next > Self::STARTUP => self.estimated(),
+            Method::Random | Method::Tpe => self.unseen()?,
+        };
+        self.tried.insert(format!("{point:?}"));
+        Some(point)
+    }
+
+    /// What the last point is worth: higher is better, 0 is worst.
+    pub fn tell(&mut self, validation: f64) {
+        for (estimator, place) in self.estimators.iter_mut().zip(&self.places) {
+            // It minimizes. Neither can fail: places are its own or inside its range, and validation is a number.
+            let _ = estimator.tell(*place, -validation);
+        }
+    }
+
+    /// The point at these places from 0 to 1.
+    fn point(&self, places: &[f64]) -> Point {
+        self.axes.iter().zip(places).map(|(axis, place)| (axis.key(), axis.values.at(*place))).collect()
+    }
+
+    fn of_grid(&self, mut n: usize) -> Option<Point> {
+        let mut point = Point::new();
+        for axis in self.axes.iter().rev() {
+            let Values::Listed(values) = &axis.values else { return None };
+            point.insert(axis.key(), values[n % values.len()].clone());
+            n /= values.len();
+        }
+        (n == 0).then_some(point)
+    }
+
+    /// A random point that was not tried; none where that is hard to find, since few are left.
+    fn unseen(&mut self) -> Option<Point> {
+        for attempt in 0..1000 {
+            let mut rng = self.rng.fork((self.next as u64) << 32 | attempt);
+            let places: Vec<f64> = self.axes.iter().map(|_| rng.uniform()).collect();
+            let point = self.point(&places);
+            if !self.tried.contains(&format!("{point:?}")) {
+                let scaled = self.axes.iter().zip(&places).map(|(axis, place)| match &axis.values {
+                    Values::Listed(values) => place * values.len() as f64,
+                    Values::Range { .. } => *place,
+                });
+                self.places = scaled.collect();
+                return Some(point);
+            }
+        }
+        None
+    }
+
+    fn estimated(&mut self) -> Point {
+        let rng = &mut self.estimators_rng;
+        // It cannot fail: the estimators' ranges are sound.
+        self.places = self.estimators.iter_mut().map(|estimator| estimator.ask(rng).unwrap_or(0.5)).collect();
+        let places = self.axes.iter().zip(&self.places).map(|(axis, place)| match &axis.values {
+            Values::Listed(values) => place / values.len() as f64,
+            Values::Range { .. } => *place,
+        });
+        self.point(&places.collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

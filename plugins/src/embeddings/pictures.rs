@@ -1,0 +1,147 @@
+//! Pictures as their colours by place, without a model.
+
+use burn::tensor::{Tensor, TensorData};
+use framework::context::Context;
+use framework::error::{Error, Explain, Result};
+use framework::protocol::Train;
+use framework::roles::Embeddings;
+use rayon::prelude::*;
+use std::ops::Range;
+
+framework::plugin! {
+    /// The colours of the items' pictures: `grid` times `grid` cells, and of each the mean red, green and blue.
+    ///
+    /// This is no learned vision encoder. It sees which colours a picture has and roughly where they are: light or
+    /// dark, the background, the layout. It sees neither objects nor shapes, text or texture. Vectors of a trained
+    /// encoder, a CNN's or CLIP's, come from a file: `table`.
+    ///
+    /// Numbers are between 0 and 1, less their mean over all pictures of the catalogue; cells from the top left, row by
+    /// row. Pictures of any size and shape are cut into the same number of cells; transparency is not seen. An item
+    /// without a picture is zeros, so it looks like the mean. Pictures must be PNG.
+    struct Pictures: Embeddings = "pictures" {
+        /// Cells along each side; an item has three numbers for each cell.
+        #[range(1..=64)]
+        grid: u32 = 4,
+    }
+}
+
+impl Embeddings for Pictures {
+    fn embed(&self, train: &Train, cx: &Context) -> Result<Tensor<2>> {
+        let items = &train.items;
+        let bar = cx.bar("reading pictures", items.image.len());
+        let look = |(id, image): (&String, &Option<Vec<u8>>)| {
+            cx.proceed()?;
+            bar.advance(1);
+            image.as_ref().map(|bytes| self.colours(id, bytes)).transpose()
+        };
+        let rows: Vec<Option<Vec<f64>>> = items.id.par_iter().zip(&items.image).map(look).collect::<Result<_>>()?;
+        let seen: Vec<&Vec<f64>> = rows.iter().flatten().collect();
+        if seen.is_empty() {
+            return Err(Error::new("no item has a picture")
+                .at("dataset")
+                .fix("a dataset with pictures, or other embeddings, such as `title_words`"));
+        }
+        let mut mean = vec![0.0; self.width()];
+        for row in &seen {
+            mean.iter_mut().zip(*row).for_each(|(mean, value)| *mean += value / seen.len() as f64);
+        }
+        let centred = |row: &Option<Vec<f64>>| -> Vec<f32> {
+            match row {
+                Some(row) => row.iter().zip(&mean).map(|(value, mean)| (value - mean) as f32).collect(),
+                None => vec![0.0; self.width()],
+            }
+        };
+        let all: Vec<f32> = rows.iter().flat_map(centred).collect();
+        Ok(Tensor::from_data(TensorData::new(all, [rows.len(), self.width()]), &cx.device))
+    }
+}
+
+impl Pictures {
+    /// Numbers per item.
+    fn width(&self) -> usize {
+        3 * (self.grid * self.grid) as usize
+    }
+
+    /// The mean red, green and blue of each cell, from 0 to 1.
+    fn colours(&self, id: &str, bytes: &[u8]) -> Result<Vec<f64>> {
+        let picture = image::load_from_memory(bytes)
+            .explain("reading a picture", format!("item {id}"))
+            .map_err(|error: Error| error.fix("pictures in PNG (ImageMagick: `mogrify -format png *.jpg`)"))?
+            .into_rgb8();
+        let (width, height) = picture.dimensions();
+        let mut colours = Vec::with_capacity(self.width());
+        for (row, column) in (0..self.grid).flat_map(|row| (0..self.grid).map(move |column| (row, column))) {
+            let (xs, ys) = (span(column, self.grid, width), span(row, self.grid, height));
+            let pixels = (xs.len() * ys.len()) as f64;
+            let mut sums = [0u64; 3];
+            for (x, y) in ys.flat_map(|y| xs.clone().map(move |x| (x, y))) {
+                sums.iter_mut().zip(picture.get_pixel(x, y).0).for_each(|(sum, value)| *sum += u64::from(value));
+            }
+            colours.extend(sums.map(|sum| sum as f64 / (255.0 * pixels)));
+        }
+        Ok(colours)
+    }
+}
+
+/// The pixels of cell `n` of `cells` along a side of `size` pixels; the nearest one where there are fewer than cells.
+fn span(n: u32, cells: u32, size: u32) -> Range<u32> {
+    let edge = |n: u32| (u64::from(n) * u64::from(size) / u64::from(cells)) as u32;
+    edge(n)..edge(n + 1).max(edge(n) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pictures, span};
+    use crate::fixture::{context, rows, train};
+    use crate::reading::fixture::says;
+    use framework::protocol::Train;
+    use framework::roles::Embeddings;
+    use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+    use std::sync::Arc;
+
+    const RED: [u8; 3] = [255, 0, 0];
+    const GREEN: [u8; 3] = [0, 255, 0];
+    const BLUE: [u8; 3] = [0, 0, 255];
+
+    /// A PNG of 8 by 6 pixels with a left and a right half.
+    fn halves(left: [u8; 3], right: [u8; 3]) -> Option<Vec<u8>> {
+        let pixels: Vec<u8> = (0..48).flat_map(|n| if n % 8 < 4 { left } else { right }).collect();
+        let mut file = Vec::new();
+        PngEncoder::new(&mut file).write_image(&pixels, 8, 6, ExtendedColorType::Rgb8).expect("a picture");
+        Some(file)
+    }
+
+    fn with(images: Vec<Option<Vec<u8>>>) -> Train {
+        let mut train = train(images.len(), &[&[0, 1]]);
+        Arc::make_mut(&mut train.items).image = images;
+        train
+    }
+
+    #[test]
+    fn colours_are_seen_where_they_are_less_their_mean() {
+        let (cx, _folder) = context();
+        let train = with(vec![halves(RED, BLUE), halves(GREEN, GREEN), None]);
+        let vectors = rows(Pictures { grid: 2 }.embed(&train, &cx).expect("vectors"));
+        let top: [f32; 6] = [0.5, -0.5, 0.0, 0.0, -0.5, 0.5];
+        assert_eq!(vectors[0], [top, top].concat());
+        assert_eq!(vectors[1], [top, top].concat().iter().map(|value| -value).collect::<Vec<f32>>());
+        assert_eq!(vectors[2], [0.0; 12]);
+    }
+
+    #[test]
+    fn cells_divide_a_side_and_small_pictures_repeat_their_pixels() {
+        assert_eq!([0, 1, 2].map(|n| span(n, 3, 8)), [0..2, 2..5, 5..8]);
+        assert_eq!([0, 1, 2, 3].map(|n| span(n, 4, 2)), [0..1, 0..1, 1..2, 1..2]);
+        let (cx, _folder) = context();
+        let finer = Pictures { grid: 16 }.embed(&with(vec![halves(RED, BLUE), None]), &cx).expect("vectors");
+        assert_eq!(finer.dims(), [2, 768]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_said_with_the_item() {
+        let (cx, _folder) = context();
+        let broken = with(vec![halves(RED, BLUE), Some(b"\xff\xd8\xff, a JPEG".to_vec())]);
+        says(Pictures { grid: 4 }.embed(&broken, &cx), &["reading a picture", "item 1", "fix: pictures in PNG"]);
+        says(Pictures { grid: 4 }.embed(&with(vec![None, None]), &cx), &["no item has a picture", "at: dataset"]);
+    }
+}

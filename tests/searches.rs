@@ -1,0 +1,106 @@
+//! Settings that are tuned on validation: the same budget for every row, found again in the store, test split sealed.
+
+use crate::program::Program;
+use serde_json::Value;
+
+const SEARCHED: &str = r#"
+name = "searched"
+seeds = [1, 2]
+[dataset]
+use = "world"
+users = 120
+items = 60
+max_interactions = 25
+[recommender]
+use = "item_knn"
+[search]
+trials = 4
+[search.space.recommender]
+neighbors = [2, 5, 20, 60]
+shrinkage = { low = 0.0, high = 50.0 }
+regularization = { low = 1.0, high = 1000.0, scale = "log" }
+[[ablation]]
+name = "ease"
+use.recommender = "ease"
+[[ablation]]
+name = "item_knn as it is"
+set.search = false
+[[ablation]]
+name = "popularity"
+use.recommender = "popularity"
+"#;
+
+fn openings(program: &Program) -> usize {
+    let folder = std::fs::read_dir(program.store().join("openings")).expect("openings");
+    folder.map(|protocol| std::fs::read_dir(protocol.expect("a folder").path()).expect("openings").count()).sum()
+}
+
+fn json(program: &Program, arguments: &[&str]) -> Value {
+    serde_json::from_str(&program.ok(arguments).out).expect("JSON")
+}
+
+#[test]
+fn each_row_is_tuned_on_validation_with_the_same_budget() {
+    let program = Program::new();
+    let spec = program.file("searched.toml", SEARCHED);
+    let plan = program.ok(&["plan", &spec]).out;
+    assert!(plan.contains("4 trials to be made"), "{plan}");
+
+    let ran = program.ok(&["run", &spec]);
+    assert!(ran.err.contains("8 made, 0 found, 0 failed"), "{}", ran.err);
+    let trials = |row: &str| ran.err.matches(&format!("search of {row}, trial")).count();
+    assert_eq!((trials("item_knn"), trials("ease"), trials("popularity")), (4, 4, 0), "{}", ran.err);
+    // Once for each run; no trial opened the test split.
+    assert_eq!(openings(&program), 8);
+
+    // The same command computes nothing, and both seeds have the settings of the best trial.
+    let again = program.ok(&["run", &spec]);
+    assert!(again.err.contains("0 made, 8 found, 0 failed") && !again.err.contains("trial 1"), "{}", again.err);
+    let plan = program.ok(&["plan", &spec]).out;
+    assert!(plan.contains("found, 4 trials: neighbors = ") && plan.contains("nothing to compute"), "{plan}");
+    let listed = json(&program, &["list", "--json"]);
+    let runs = listed.as_array().expect("runs").iter().map(|run| run["run"].as_str().expect("an id"));
+    for run in runs {
+        let record = json(&program, &["show", run, "--json"]);
+        let Some(tried) = record["search"]["trials"].as_array().filter(|tried| !tried.is_empty()) else {
+            assert!(record["variant"] == "popularity" || record["search"].is_null());
+            continue;
+        };
+        let worth = |trial: &Value| trial["validation"].as_f64().expect("a number");
+        let best = tried.iter().rev().max_by(|a, b| worth(a).total_cmp(&worth(b))).expect("a trial");
+        for (key, value) in best["values"].as_object().expect("values") {
+            assert_eq!(record["plan"].pointer(&format!("/{}", key.replace('.', "/"))), Some(value), "{key}");
+        }
+        assert_eq!(record["plan"]["search"], false, "the stored plan is a spec that searches no more");
+    }
+    let report = program.ok(&["report", &spec]).out;
+    let line = |row: &str| {
+        let mut lines = report.split("## Search").nth(1).expect("a section").lines();
+        lines.find(|line| line.starts_with(&format!("| {row} "))).expect("a row").to_owned()
+    };
+    assert!(line("item_knn").contains("| 4 ") && line("ease").contains("| 4 "), "{report}");
+    assert!(
+        line("popularity").contains("nothing to tune") && line("item_knn as it is").contains("not tuned"),
+        "{report}"
+    );
+    assert!(report.contains("rows had different numbers of trials"), "{report}");
+
+    // What it chose is an experiment like any other: it is made again from its record, without a search.
+    let reproduced = program.ok(&["reproduce", &spec]).out;
+    assert!(reproduced.contains("identical, bit for bit") && !reproduced.contains("DIFFERS"), "{reproduced}");
+}
+
+#[test]
+fn a_trial_that_does_not_train_counts_and_does_not_stop_the_search() {
+    let program = Program::new();
+    let spec = SEARCHED.split("[search]").next().expect("the beginning").replace("item_knn", "bpr_mf");
+    let spec = format!(
+        "{spec}\ntraining.max_epochs = 3\n[search]\ntrials = 2\nmethod = \"grid\"\n\
+         space.recommender.training.learning_rate = [10.0, 0.05]\nspace.recommender.training.regularization = [10.0]\n"
+    );
+    let spec = program.file("diverging.toml", &spec);
+    let ran = program.ok(&["run", &spec]);
+    assert!(ran.err.contains("trial 1 of 2") && ran.err.contains("training diverged"), "{}", ran.err);
+    let report = program.ok(&["report", &spec]).out;
+    assert!(report.contains("2, 1 failed"), "{report}");
+}
