@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::metrics::Rank;
 use crate::protocol::Cases;
 use crate::roles::{Query, Scorer};
+use crate::{host, ranking};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use rayon::prelude::*;
 
 /// What a recommender did with each case.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,19 +55,74 @@ pub fn rank(scorer: &dyn Scorer, cases: &Cases, num_items: usize, depth: usize, 
                 .at("recommender")
                 .fix("Scorer::score gives one row per query and one column per item"));
         }
-        let masked = masked(cases, &batch, num_items, &scores.device());
-        let scores = match &masked {
-            Some(masked) => scores.mask_fill(masked.clone(), f32::NEG_INFINITY),
-            None => scores,
+        let (ranks, lists) = match host::holds(&scores.device()) {
+            true => in_memory(scores, cases, &batch, num_items, depth)?,
+            false => on_device(scores, cases, &batch, num_items, depth)?,
         };
-        let hidden = masked.map(|masked| masked.int().sum_dim(1));
-        outcomes.ranks.extend(ranks(scores.clone(), hidden, cases, &batch, num_items)?);
-        if depth > 0 {
-            outcomes.lists.extend(best(scores, depth.min(num_items))?);
-        }
+        outcomes.ranks.extend(ranks);
+        outcomes.lists.extend(lists);
         bar.advance(batch.len());
     }
     Ok(outcomes)
+}
+
+/// The ranks of a batch and, where `depth` is not 0, the best items of each case.
+type Ranked = (Vec<Rank>, Vec<Vec<u32>>);
+
+/// Looks at each row once, the rows in parallel: burn's CPU backend would compare and mask the whole batch in many passes
+/// on one thread, and sort each row for its list.
+fn in_memory(scores: Tensor<2>, cases: &Cases, batch: &[usize], num_items: usize, depth: usize) -> Result<Ranked> {
+    let data = scores.into_data().convert::<f32>();
+    let mut scores: Vec<f32> =
+        data.try_into_vec().map_err(|error| Error::new(format!("reading scores back from the device: {error:?}")))?;
+    let ranked = scores.par_chunks_mut(num_items).zip(batch).map(|(row, case)| {
+        let (target, mask_seen) = (cases.targets[*case] as usize, cases.mask_seen);
+        let score = row[target];
+        let candidates = match cases.candidates.get(*case) {
+            Some(candidates) => {
+                let kept: Vec<(u32, f32)> = candidates.iter().map(|item| (*item, row[*item as usize])).collect();
+                row.fill(f32::NEG_INFINITY);
+                kept.iter().for_each(|(item, score)| row[*item as usize] = *score);
+                candidates.len()
+            }
+            None if mask_seen => {
+                cases.histories[*case].iter().for_each(|item| row[*item as usize] = f32::NEG_INFINITY);
+                row[target] = score;
+                let mut seen = cases.histories[*case].clone();
+                seen.sort_unstable();
+                seen.dedup();
+                num_items - seen.iter().filter(|item| **item as usize != target).count()
+            }
+            None => num_items,
+        };
+        let [above, equal, not_numbers] = ranking::count(row, score);
+        if not_numbers > 0 || !score.is_finite() {
+            return Err(not_numbers_error());
+        }
+        let rank = Rank { above, tied: equal.saturating_sub(1), candidates: candidates as u32 };
+        Ok((rank, if depth > 0 { ranking::best(row, depth.min(num_items)) } else { Vec::new() }))
+    });
+    let ranked: Vec<(Rank, Vec<u32>)> = ranked.collect::<Result<_>>()?;
+    let (ranks, lists): (Vec<Rank>, Vec<Vec<u32>>) = ranked.into_iter().unzip();
+    Ok((ranks, if depth > 0 { lists } else { Vec::new() }))
+}
+
+fn not_numbers_error() -> Error {
+    Error::new("the recommender gave scores that are not numbers")
+        .at("recommender")
+        .fix("a lower learning_rate: a diverged model scores NaN")
+}
+
+/// The same by tensors, where the scores are on a device that should not send them all.
+fn on_device(scores: Tensor<2>, cases: &Cases, batch: &[usize], num_items: usize, depth: usize) -> Result<Ranked> {
+    let masked = masked(cases, batch, num_items, &scores.device());
+    let scores = match &masked {
+        Some(masked) => scores.mask_fill(masked.clone(), f32::NEG_INFINITY),
+        None => scores,
+    };
+    let hidden = masked.map(|masked| masked.int().sum_dim(1));
+    let ranks = ranks(scores.clone(), hidden, cases, batch, num_items)?;
+    Ok((ranks, if depth > 0 { best(scores, depth.min(num_items))? } else { Vec::new() }))
 }
 
 /// `[cases, items]`: the items that the ranking leaves out. A target is never left out, even if seen before.
@@ -100,9 +157,7 @@ fn ranks(
     let unusable = integers(target.clone().is_finite().bool_not().int())?.iter().sum::<i64>()
         + integers(scores.clone().is_nan().int().sum_dim(1))?.iter().sum::<i64>();
     if unusable > 0 {
-        return Err(Error::new("the recommender gave scores that are not numbers")
-            .at("recommender")
-            .fix("a lower learning_rate: a diverged model scores NaN"));
+        return Err(not_numbers_error());
     }
     let above = integers(scores.clone().greater(target.clone()).int().sum_dim(1))?;
     let equal = integers(scores.equal(target).int().sum_dim(1))?;
@@ -125,4 +180,56 @@ fn best(scores: Tensor<2>, depth: usize) -> Result<Vec<Vec<u32>>> {
 pub fn integers(tensor: Tensor<2, Int>) -> Result<Vec<i64>> {
     let data = tensor.into_data().convert::<i64>();
     data.try_to_vec().map_err(|error| Error::new(format!("reading integers back from the device: {error:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{in_memory, on_device};
+    use crate::protocol::Cases;
+    use crate::rng::Rng;
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    /// Scores of so many levels, `[20, 30]`, and cases with candidates, masked histories, or neither.
+    fn ranked(levels: usize, kind: usize) -> [super::Ranked; 2] {
+        let mut rng = Rng::new(levels as u64, "test");
+        let values: Vec<f32> = (0..600).map(|_| rng.below(levels) as f32).collect();
+        let scores = Tensor::<2>::from_data(TensorData::new(values, [20, 30]), &Device::flex());
+        let mut items = |n: usize| (0..n).map(|_| rng.below(30) as u32).collect::<Vec<u32>>();
+        let mut cases = Cases { targets: items(20), mask_seen: kind == 1, ..Cases::default() };
+        cases.histories = (0..20).map(|_| items(12)).collect();
+        if kind == 2 {
+            let set = |target: u32| (0..30).filter(|item| item % 3 == target % 3).collect();
+            cases.candidates = cases.targets.iter().map(|target| set(*target)).collect();
+        }
+        let batch: Vec<usize> = (0..20).collect();
+        [in_memory, on_device].map(|rank| rank(scores.clone(), &cases, &batch, 30, 5).expect("ranks"))
+    }
+
+    #[test]
+    fn both_ways_rank_alike() {
+        for kind in 0..3 {
+            for levels in [4, 1_000_000] {
+                let [(ranks, lists), (others, other_lists)] = ranked(levels, kind);
+                assert_eq!(ranks, others, "kind {kind}, {levels} levels");
+                // Which of equal scores a list holds is up to the device.
+                assert!(levels == 4 || lists == other_lists, "kind {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn scores_that_are_not_numbers_are_refused_unless_nobody_looks_at_them() {
+        let scores = |bad| Tensor::<2>::from_floats([[1.0, bad, 3.0]], &Device::flex());
+        let cases = |history: Vec<u32>| Cases {
+            targets: vec![2],
+            histories: vec![history],
+            mask_seen: true,
+            ..Cases::default()
+        };
+        for rank in [in_memory, on_device] {
+            assert!(rank(scores(f32::NAN), &cases(vec![1]), &[0], 3, 0).is_ok());
+            let error = rank(scores(f32::NAN), &cases(vec![0]), &[0], 3, 0).expect_err("NaN").to_string();
+            assert!(error.contains("not numbers"), "{error}");
+        }
+    }
 }

@@ -120,8 +120,9 @@ static DEFINITIONS: [Definition; 8] = [
     },
     Definition {
         name: "coverage@k",
-        version: 1,
-        formula: "distinct items in all users' top-k lists / items in the catalogue",
+        version: 2,
+        formula: "distinct items in all users' top-k lists / items in the catalogue; of equal scores the item that comes \
+                  first in the data",
         source: "Ge, Delgado-Battenfeld & Jannach, Beyond accuracy, RecSys 2010",
         kind: Kind::Coverage,
     },

@@ -329,8 +329,9 @@ fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: 
     save_scores(&outcomes, &scores, split, folder)?;
     save_cases(cases, folder)?;
     let mut summary = serde_json::Map::new();
-    for (name, values) in &scores.per_user {
-        let interval = statistics::bootstrap_mean(values, plan.seed);
+    let values: Vec<&[Vec<f64>]> = scores.per_user.iter().map(|(_, values)| std::slice::from_ref(values)).collect();
+    let intervals = statistics::bootstrap_seeds(&values, plan.seed);
+    for ((name, _), interval) in scores.per_user.iter().zip(intervals) {
         summary.insert(
             name.clone(),
             json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n }),

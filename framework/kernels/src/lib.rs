@@ -7,5 +7,6 @@ pub mod allocator;
 pub mod fused;
 pub mod host;
 pub mod noise;
+pub mod ranking;
 pub mod resample;
 pub mod rng;
