@@ -135,3 +135,25 @@ fn devices_are_processes_that_divide_the_runs() {
     let ran = program.run(&["run", &spec, "--devices", "flex,gpu"]);
     assert!(ran.code == 2 && ran.err.contains("no device is called `gpu`"), "{}", ran.err);
 }
+
+#[test]
+fn a_placebo_takes_the_content_of_id_embeddings_and_leaves_their_form() {
+    let program = Program::new();
+    let features = "[recommender]\nuse = \"sasrec_f\"\nfeatures = { use = \"ids\", of = { use = \"bpr_mf\" } }\n";
+    let placebos = "[[ablation]]\nname = \"another item's\"\nplacebo.recommender.features = \"shuffle\"\n\
+                    [[ablation]]\nname = \"noise\"\nplacebo.recommender.features = \"random\"\n";
+    let spec = SMALL.replace("[recommender]\nuse = \"sasrec\"\n", features);
+    let ran = program.ok(&["run", &program.file("ids.toml", &format!("{spec}{placebos}"))]);
+    assert!(ran.err.contains("4 made, 0 found, 0 failed"), "{}", ran.err);
+    let records = records(&program);
+    let row = |name: &str| records.iter().find(|record| record["variant"] == name).expect("a run");
+    let base = row("sasrec_f");
+    for (name, kind) in [("another item's", "shuffle"), ("noise", "random")] {
+        let placebo = &row(name)["plan"]["recommender"]["features"];
+        assert_eq!((&placebo["use"], &placebo["kind"]), (&"placebo".into(), &kind.into()));
+        assert_eq!(placebo["of"], base["plan"]["recommender"]["features"]);
+        let trained = |record: &Value| record["stages"][1]["cost"]["parameters_trained"].clone();
+        assert_eq!(trained(row(name)), trained(base), "as many parameters");
+        assert_ne!(row(name)["metrics"], base["metrics"], "other content, other scores");
+    }
+}
