@@ -91,6 +91,38 @@ fn each_row_is_tuned_on_validation_with_the_same_budget() {
 }
 
 #[test]
+fn workers_search_each_row_once_and_a_tag_carries_what_was_found() {
+    let (program, other) = (Program::new(), Program::new());
+    let spec = program.file("searched.toml", SEARCHED);
+    let ran = program.ok(&["run", &spec, "--jobs", "3"]);
+    let made = |row: &str| ran.err.matches(&format!("search of {row}, trial")).count();
+    assert_eq!((made("item_knn"), made("ease")), (4, 4), "{}", ran.err);
+    assert_eq!(ran.err.matches(": made run").count(), 8, "{}", ran.err);
+    program.ok(&["tag", "tuned", &spec]);
+    let archive = program.path("tuned.zip").display().to_string();
+    program.ok(&["export", "tuned", &archive, "--lean"]);
+    other.ok(&["import", &archive]);
+    assert_eq!(other.ok(&["report", &spec]).out, program.ok(&["report", &spec]).out);
+}
+
+#[test]
+fn a_row_whose_trials_all_fail_is_tried_again_and_stops_no_other() {
+    let program = Program::new();
+    let spec = SEARCHED
+        .replace("name = \"ease\"\nuse.recommender = \"ease\"", "name = \"diverging\"\nuse.recommender = \"bpr_mf\"");
+    let fatal = "training.learning_rate = [10.0]\ntraining.regularization = [10.0]\n[[ablation]]";
+    let spec = spec.replace("regularization = { low = 1.0, high = 1000.0, scale = \"log\" }\n", "");
+    let spec = program.file("diverging.toml", &spec.replacen("[[ablation]]", fatal, 1));
+    for _ in 0..2 {
+        let ran = program.run(&["run", &spec]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(ran.err.contains("all 1 trials failed; the first: training diverged"), "{}", ran.err);
+        assert_eq!(ran.err.matches("search of diverging, trial").count(), 1, "once a command\n{}", ran.err);
+        assert!(ran.err.contains("2 failed in") && ran.out.contains("| item_knn "), "{}\n{}", ran.err, ran.out);
+    }
+}
+
+#[test]
 fn a_trial_that_does_not_train_counts_and_does_not_stop_the_search() {
     let program = Program::new();
     let spec = SEARCHED.split("[search]").next().expect("the beginning").replace("item_knn", "bpr_mf");

@@ -121,8 +121,8 @@ static DEFINITIONS: [Definition; 8] = [
     Definition {
         name: "coverage@k",
         version: 2,
-        formula: "distinct items in all users' top-k lists / items in the catalogue; of equal scores the item that comes \
-                  first in the data",
+        formula: "distinct items in all users' top-k lists / items in the catalogue; of equal scores, where they are \
+                  ranked in main memory, the item that comes first in the data",
         source: "Ge, Delgado-Battenfeld & Jannach, Beyond accuracy, RecSys 2010",
         kind: Kind::Coverage,
     },

@@ -17,6 +17,7 @@ use crate::store::{Committed, Store, hash_json, now};
 use crate::{device, log};
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, SerReader, Series};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -100,6 +101,8 @@ pub struct Runner {
     code: Code,
     fresh: Vec<String>,
     split: Option<(String, Split)>,
+    /// Why searches failed in this process, by their stages' keys.
+    hopeless: BTreeMap<String, String>,
 }
 
 /// How a run came about.
@@ -116,11 +119,20 @@ pub struct Finished {
 impl Runner {
     /// Runs into `store`, with data in `cache`; `code` is what the program was made from, `fresh` names stages to make again.
     pub fn new(store: Store, cache: PathBuf, progress: Progress, code: Code, fresh: Vec<String>) -> Self {
-        Self { store, cache, progress, code, fresh, split: None }
+        Self { store, cache, progress, code, fresh, split: None, hopeless: BTreeMap::new() }
     }
 
     /// Runs a plan as `run` does, unless somebody else is running it: then `None`.
     pub fn try_run(&mut self, plan: &Plan) -> Result<Option<Finished>> {
+        if let Some(name) = tuned::unsearched(plan, &self.store, &self.cache)? {
+            // One process searches for all seeds; the others go on with other rows.
+            let Some(_held) = self.store.try_lock(&name)? else { return Ok(None) };
+            log::start();
+            let started = now();
+            if let Err(error) = self.tuned(plan) {
+                return Err(self.failed(plan, &keys(plan, &self.cache)?, &started, error)?);
+            }
+        }
         let id = keys(&tuned::settle(plan, &self.store, &self.cache)?, &self.cache)?.run;
         // Not the evaluator's own lock, which the run will take.
         let lock = self.store.try_lock(&format!("run-{id}"))?;
@@ -134,7 +146,8 @@ impl Runner {
 
     /// What the last try of a plan said that failed since `time`, here or elsewhere.
     pub fn failed_since(&self, plan: &Plan, time: &str) -> Result<Option<String>> {
-        let attempts = self.store.attempts(&keys(plan, &self.cache)?.run)?;
+        let settled = tuned::settle(plan, &self.store, &self.cache)?;
+        let attempts = self.store.attempts(&keys(&settled, &self.cache)?.run)?;
         let failed = |attempt: &Value| attempt["status"] == "failed" && attempt["ended"].as_str() >= Some(time);
         Ok(attempts.into_iter().rev().find(failed).and_then(|attempt| Some(attempt["error"].as_str()?.to_string())))
     }
@@ -230,7 +243,7 @@ impl Runner {
     ) -> Result<Artifact> {
         found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
             let cx = context(work);
-            let fitted = plan.spec.recommender.fit(&split.train, &cx);
+            let fitted = stage::guarded("recommender", || plan.spec.recommender.fit(&split.train, &cx));
             *failed = fitted.as_ref().err().filter(|error| !error.is_interrupt()).map(ToString::to_string);
             fitted?.save(folder)?;
             let epochs = serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")?;

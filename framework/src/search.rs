@@ -167,6 +167,9 @@ fn walk(value: &Value, path: Vec<String>, axes: &mut Vec<Axis>, reader: &mut Rea
                 .report("a seed is never a hyper-parameter", "other keys; `seeds` of the spec are replicates");
         }
         Value::Array(values) if values.is_empty() => return reader.report("no values", "at least one"),
+        Value::Array(values) if values.iter().any(has_seed) => {
+            return reader.report("a seed is never a hyper-parameter", "values without a seed");
+        }
         Value::Array(values) => Values::Listed(values.clone()),
         Value::Table(table) if table.contains_key("low") || table.contains_key("high") => {
             let Range { low, high, scale } = Range::read(value, reader)?;
@@ -184,6 +187,15 @@ fn walk(value: &Value, path: Vec<String>, axes: &mut Vec<Axis>, reader: &mut Rea
     };
     axes.push(Axis { path, values });
     Some(())
+}
+
+/// Whether a seed is set anywhere in it.
+fn has_seed(value: &Value) -> bool {
+    match value {
+        Value::Table(table) => table.iter().any(|(key, value)| key == "seed" || key == "seeds" || has_seed(value)),
+        Value::Array(values) => values.iter().any(has_seed),
+        _ => false,
+    }
 }
 
 impl Values {
@@ -230,6 +242,19 @@ impl Search {
         self.space.axes.iter().filter(|axis| axis.is_in(&table)).cloned().collect()
     }
 
+    /// How often a row is tried: 0 where it has no key to tune.
+    pub fn points(&self, spec: &Spec) -> usize {
+        let axes = self.axes(spec);
+        let sizes = axes.iter().map(|axis| match &axis.values {
+            Values::Listed(values) => values.len(),
+            Values::Range { .. } => usize::MAX,
+        });
+        match axes.is_empty() {
+            true => 0,
+            false => sizes.fold(1, usize::saturating_mul).min(self.trials),
+        }
+    }
+
     /// All that decides what a row's search finds, besides the row itself.
     pub fn identity(&self, spec: &Spec) -> serde_json::Value {
         let axes = self.axes(spec);
@@ -246,7 +271,10 @@ pub fn with(plan: &Plan, point: &Point, seed: u64) -> Result<Plan, Vec<Problem>>
     plan.spec.search = None;
     plan.spec.seeds = Seeds(vec![seed]);
     let Value::Table(mut table) = plan.spec.write() else { return Ok(plan) };
-    for (key, value) in point {
+    let mut changes: Vec<_> = point.iter().collect();
+    // Another plugin comes first: it takes away the settings of the one before.
+    changes.sort_by_key(|(key, _)| (!key.ends_with(".use"), key.matches('.').count()));
+    for (key, value) in changes {
         let path: Vec<String> = key.split('.').map(String::from).collect();
         overlay(&mut table, &nested(&path, value.clone()));
     }
@@ -392,6 +420,7 @@ impl Proposals {
     pub fn propose(&mut self) -> Option<Point> {
         self.left = self.left.checked_sub(1)?;
         self.next += 1;
+        self.places.clear();
         let point = match self.method {
             Method::Grid => self.of_grid(self.next - 1)?,
             Method::Tpe if self.next > Self::STARTUP => self.estimated(),

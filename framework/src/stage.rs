@@ -163,7 +163,7 @@ pub fn leaves(value: &Value) -> std::collections::BTreeMap<String, Value> {
 }
 
 /// A panic inside burn or a plugin ends a run, not the program.
-fn guarded<T>(stage: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(stage: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = catch_unwind(AssertUnwindSafe(make));
     let result = result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

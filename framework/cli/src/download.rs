@@ -24,6 +24,14 @@ pub(crate) struct Download<'a> {
     pub token: Option<&'a str>,
 }
 
+/// Whether a file begins as gzip's do, which a web page in its place does not.
+fn is_packed(path: &Path) -> Result<bool> {
+    let mut first = Vec::new();
+    let file = fs::File::open(path).explain("reading a download", path.display())?;
+    file.take(2).read_to_end(&mut first).explain("reading a download", path.display())?;
+    Ok(first == [0x1f, 0x8b])
+}
+
 impl Download<'_> {
     /// Downloads to `path`, where the file appears when it is whole and, as far as that is known, right; `remedy` is
     /// for one that is not.
@@ -38,6 +46,9 @@ impl Download<'_> {
                 Err(Error::new(format!("{name} has {size} bytes instead of {bytes}")).at(self.url))
             }
             (Some(sum), _) => check(&part, &name, sum),
+            (None, _) if name.ends_with(".gz") && !is_packed(&part)? => {
+                Err(Error::new(format!("{name} is not what gzip packs: the host sent something else")).at(self.url))
+            }
             _ => Ok(()),
         };
         if let Err(error) = right {

@@ -16,7 +16,8 @@ choice! {
         /// From the items next to the target in the order of training interactions, three times as many as are drawn: so
         /// that popularity alone tells nothing.
         Matched = "popularity_matched",
-        /// The first of a user's list in the data, which has one for each user, in its order and for both parts.
+        /// In the test part the first of a user's list in the data, which has one for each user, whatever `avoid` says;
+        /// in the validation part uniform, since plugins see that part and shall not see the test's.
         Given = "given",
     }
 }
@@ -77,10 +78,11 @@ pub(super) fn choose(
             let error = Error::new("the data has no lists of candidates").at("protocol.candidates.draw");
             error.fix("a dataset with lists, as `table` with `candidates`; or another draw")
         })?;
-        return [validation, test].into_iter().try_for_each(|cases| listed(settings, cases, lists, &rng));
+        listed(settings, &mut *test, lists, &rng)?;
     }
     let pool = Pool::new(settings, trained);
-    for (part, cases) in [validation, test].into_iter().enumerate() {
+    let drawn = if settings.draw == Draw::Given { 1 } else { 2 };
+    for (part, cases) in [validation, test].into_iter().take(drawn).enumerate() {
         for n in 0..cases.len() {
             let (user, target) = (cases.users[n], cases.targets[n]);
             let avoided: HashSet<u32> = match settings.avoid {
@@ -244,9 +246,12 @@ mod tests {
     #[test]
     fn given_lists_are_taken_in_their_order_without_the_target() {
         let settings = Candidates { negatives: 2, draw: Draw::Given, ..defaults() };
-        let chosen = |lists: &[Vec<u32>]| {
+        let chosen = |lists: &[Vec<u32>]| -> Result<Vec<Vec<u32>>> {
             let (mut validation, mut test) = (cases(&[5, 6]), cases(&[5, 6]));
-            choose(&settings, [&mut validation, &mut test], &[], &[0; 9], Some(lists)).map(|()| test.candidates)
+            let whole = [1, 2].map(|item| Sequence { items: vec![item], timestamps: vec![0] });
+            choose(&settings, [&mut validation, &mut test], &whole, &[0; 9], Some(lists))?;
+            assert!(validation.candidates.iter().all(|set| set.len() == 3) && validation.candidates != test.candidates);
+            Ok(test.candidates)
         };
         let mut sets = chosen(&[vec![7, 5, 3, 8], vec![0, 0, 1]]).expect("long enough");
         sets.iter_mut().for_each(|set| set.sort_unstable());

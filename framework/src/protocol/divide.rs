@@ -97,12 +97,15 @@ pub(super) fn leak_rate(whole: &[Sequence], cuts: &[Cut], sequences: &[Sequence]
 /// different people this is chance; where one person's sequences are several users, it is what was to be predicted.
 pub(super) fn copied(sequences: &[Sequence], test: &Cases) -> usize {
     const RUN: usize = 4;
-    let trained: HashSet<&[u32]> = sequences.iter().flat_map(|sequence| sequence.items.windows(RUN)).collect();
-    let is_copied = |(history, target): (&Vec<u32>, &u32)| {
-        let run = history.len().checked_sub(RUN - 1).map(|start| [&history[start..], &[*target]].concat());
-        run.is_some_and(|run| trained.contains(&run[..]))
+    let run = |(history, target): (&Vec<u32>, &u32)| {
+        let start = history.len().checked_sub(RUN - 1)?;
+        Some([&history[start..], &[*target]].concat())
     };
-    test.histories.iter().zip(&test.targets).filter(|case| is_copied(*case)).count()
+    let runs: Vec<Vec<u32>> = test.histories.iter().zip(&test.targets).filter_map(run).collect();
+    let wanted: HashSet<&[u32]> = runs.iter().map(Vec::as_slice).collect();
+    let windows = sequences.iter().flat_map(|sequence| sequence.items.windows(RUN));
+    let found: HashSet<&[u32]> = windows.filter(|window| wanted.contains(window)).collect();
+    runs.iter().filter(|run| found.contains(&run[..])).count()
 }
 
 /// The share of interactions whose user has another one at the same time.

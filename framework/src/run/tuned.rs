@@ -3,7 +3,6 @@
 use super::{Keys, Runner, keys, split_key};
 use crate::ablation::Plan;
 use crate::error::{Error, Explain, Result};
-use crate::metrics;
 use crate::plugin::Setting;
 use crate::protocol::Split;
 use crate::search::{Point, Proposals, Search, Trial, Tuned, with};
@@ -18,7 +17,16 @@ use std::time::Instant;
 fn stage(plan: &Plan, search: &Search, cache: &Path) -> Result<Stage> {
     let row = with(plan, &Point::new(), search.seed).map_err(|_| Error::new("the row is not a spec of its own"))?;
     let recommender = keys(&row, cache)?.recommender.inputs;
-    Ok(Stage::new("search", json!({ "search": search.identity(&plan.spec), "recommender": recommender })))
+    let version = plan.spec.evaluator.selects_by().version();
+    let inputs = json!({ "search": search.identity(&plan.spec), "metric": version, "recommender": recommender });
+    Ok(Stage::new("search", inputs))
+}
+
+/// The lock of a plan's search, while that was not made.
+pub(super) fn unsearched(plan: &Plan, store: &Store, cache: &Path) -> Result<Option<String>> {
+    let settled = settle(plan, store, cache)?;
+    let Some(search) = &settled.spec.search else { return Ok(None) };
+    Ok(stage(plan, search, cache).ok().map(|stage| format!("search-{}", stage.key)))
 }
 
 /// The plans, each with the settings that its search chose, where the store knows them.
@@ -29,10 +37,32 @@ pub fn settled(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Plan>>
 /// See [`settled`].
 pub(super) fn settle(plan: &Plan, store: &Store, cache: &Path) -> Result<Plan> {
     let Some(search) = &plan.spec.search else { return Ok(plan.clone()) };
+    if search.points(&plan.spec) == 0 {
+        return idle(plan, search);
+    }
     // Missing data is reported by what needs it.
     let Ok(stage) = stage(plan, search, cache) else { return Ok(plan.clone()) };
     let found = store.stage(&stage.key)?;
     found.map_or_else(|| Ok(plan.clone()), |record| chosen(plan, search, &stage.key, &record.notes))
+}
+
+/// The plan of a row that has nothing to tune.
+fn idle(plan: &Plan, search: &Search) -> Result<Plan> {
+    let metric = plan.spec.evaluator.selects_by().to_string();
+    let nothing = Tuned { stage: String::new(), metric, method: name(search), seconds: 0.0, trials: Vec::new() };
+    chosen(plan, search, "", &json!(nothing))
+}
+
+/// The search's method as a spec says it.
+fn name(search: &Search) -> String {
+    search.method.write().as_str().unwrap_or_default().to_owned()
+}
+
+fn all_failed(plan: &Plan, tuned: &Tuned) -> Error {
+    let first = tuned.trials.first().and_then(|trial| trial.error.clone()).unwrap_or_default();
+    Error::new(format!("all {} trials failed; the first: {first}", tuned.trials.len()))
+        .at(format!("search of {}", plan.variant))
+        .fix("a space that holds settings which train")
 }
 
 /// The plan with the settings of its best trial.
@@ -42,12 +72,7 @@ fn chosen(plan: &Plan, search: &Search, stage: &str, notes: &Value) -> Result<Pl
     let point = match tuned.best() {
         Some(best) => best.values.clone(),
         None if tuned.trials.is_empty() => Point::new(),
-        None => {
-            let first = tuned.trials[0].error.clone().unwrap_or_default();
-            return Err(Error::new(format!("all {} trials failed; the first: {first}", tuned.trials.len()))
-                .at(format!("search of {}", plan.variant))
-                .fix("a space that holds settings which train"));
-        }
+        None => return Err(all_failed(plan, &tuned)),
     };
     let seeds = plan.spec.seeds.clone();
     let mut settled = with(plan, &point, plan.seed)
@@ -61,10 +86,22 @@ impl Runner {
     /// The plan with the settings that its search chose; searches where that was not done yet.
     pub(super) fn tuned<'a>(&mut self, plan: &'a Plan) -> Result<Cow<'a, Plan>> {
         let Some(search) = &plan.spec.search else { return Ok(Cow::Borrowed(plan)) };
+        if search.points(&plan.spec) == 0 {
+            return idle(plan, search).map(Cow::Owned);
+        }
         let stage = stage(plan, search, &self.cache)?;
-        let (store, fresh) = (self.store.clone(), self.is_fresh("search"));
-        let found = found_or_made(&store, &stage, fresh, |_, _| {
+        if let Some(why) = self.hopeless.get(&stage.key) {
+            return Err(Error::new(why));
+        }
+        let store = self.store.clone();
+        let found = found_or_made(&store, &stage, false, |_, _| {
             let tuned = self.search(plan, search)?;
+            // Not kept: a stage is for good, and what made all fail may be gone the next time.
+            if tuned.best().is_none() {
+                let error = all_failed(plan, &tuned);
+                self.hopeless.insert(stage.key.clone(), error.to_string());
+                return Err(error);
+            }
             Ok((json!(tuned), Cost::default()))
         })?;
         chosen(plan, search, &stage.key, &found.record.notes).map(Cow::Owned)
@@ -72,16 +109,20 @@ impl Runner {
 
     /// Tries what the search proposes. A trial that does not train counts, and is no reason to stop.
     fn search(&mut self, plan: &Plan, search: &Search) -> Result<Tuned> {
-        let (clock, metric) = (Instant::now(), plan.spec.evaluator.selects_by().to_string());
+        let (mut seconds, metric) = (0.0, plan.spec.evaluator.selects_by().to_string());
         let mut proposals = Proposals::new(search, &plan.spec);
         let mut trials: Vec<Trial> = Vec::new();
         while let Some(values) = proposals.propose() {
             let tried = with(plan, &values, search.seed);
             let tried = tried.map_err(|wrong| wrong.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "));
+            let clock = Instant::now();
             let result = match tried {
                 Ok(trial) => self.trial(&trial)?,
                 Err(conflict) => Err(conflict),
             };
+            // Of a trial that was there already, what it took when it was made.
+            seconds += result.as_ref().map_or_else(|_| clock.elapsed().as_secs_f64(), |(_, seconds)| *seconds);
+            let result = result.map(|(validation, _)| validation);
             let shown: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
             let outcome =
                 result.as_ref().map_or_else(Clone::clone, |value| format!("{metric} {value:.4} on validation"));
@@ -90,12 +131,11 @@ impl Runner {
             proposals.tell(result.as_ref().copied().unwrap_or(0.0));
             trials.push(Trial { values, validation: result.as_ref().ok().copied(), error: result.err() });
         }
-        let method = search.method.write().as_str().unwrap_or_default().to_owned();
-        Ok(Tuned { stage: String::new(), metric, method, seconds: clock.elapsed().as_secs_f64(), trials })
+        Ok(Tuned { stage: String::new(), metric, method: name(search), seconds, trials })
     }
 
-    /// The selection metric on validation of one setting, or why it does not train.
-    fn trial(&mut self, plan: &Plan) -> Result<std::result::Result<f64, String>> {
+    /// The selection metric on validation of one setting and the seconds that it took; or why there is none.
+    fn trial(&mut self, plan: &Plan) -> Result<std::result::Result<(f64, f64), String>> {
         let keys = keys(plan, &self.cache)?;
         let context = self.surroundings(plan)?;
         let dataset = self.dataset(plan, &keys, &context)?;
@@ -105,20 +145,26 @@ impl Runner {
         value
     }
 
-    fn validated(&self, plan: &Plan, keys: &Keys, split: &Split) -> Result<std::result::Result<f64, String>> {
+    fn validated(&self, plan: &Plan, keys: &Keys, split: &Split) -> Result<std::result::Result<(f64, f64), String>> {
         let context = self.surroundings(plan)?;
-        let versions: Value = metrics::definitions().iter().map(|d| (d.name.to_string(), json!(d.version))).collect();
-        let inputs = json!({ "recommender": keys.recommender.inputs, "metrics": versions });
+        let version = plan.spec.evaluator.selects_by().version();
+        let inputs = json!({ "recommender": keys.recommender.inputs, "metric": version });
         let mut failed = None;
         let validation = found_or_made(&self.store, &Stage::new("validation", inputs), false, |_, work| {
             let fitted = self.recommender(plan, keys, split, &context, &mut failed)?;
             let cx = context(work);
-            let scorer = plan.spec.recommender.load(fitted.folder(), &split.train, &cx)?;
-            Ok((json!(split.train.validate(scorer.as_ref(), &cx)?), cx.cost()))
+            let scorer = plan.spec.recommender.load(fitted.folder(), &split.train, &cx);
+            let judged = scorer.and_then(|scorer| split.train.validate(scorer.as_ref(), &cx));
+            failed = judged.as_ref().err().filter(|error| !error.is_interrupt()).map(ToString::to_string);
+            Ok((json!(judged?), cx.cost()))
         });
         match (validation, failed) {
             (Err(_), Some(error)) => Ok(Err(error)),
-            (validation, _) => Ok(validation?.record.notes.as_f64().ok_or_else(|| "no number".to_owned())),
+            (validation, _) => {
+                let record = validation?.record;
+                let value = record.notes.as_f64().ok_or_else(|| "no number".to_owned());
+                Ok(value.map(|value| (value, record.seconds)))
+            }
         }
     }
 }

@@ -54,6 +54,12 @@ impl Store {
                 hashes.extend(stage.files.into_values());
                 files.insert((2, format!("stages/{key}.json")));
             }
+            // Without it nobody knows which run the spec means.
+            if let Some(key) = record["search"]["stage"].as_str().filter(|key| !key.is_empty())
+                && self.stage_record(key)?.is_some()
+            {
+                files.insert((2, format!("stages/{key}.json")));
+            }
             for hash in hashes {
                 self.get(&hash)?;
                 files.insert((0, format!("objects/{}/{}", &hash[..2], &hash[2..])));

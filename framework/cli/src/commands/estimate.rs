@@ -43,7 +43,7 @@ pub(crate) fn estimate(plans: &[Plan], store: &Store, cache: &Path) -> Result<Es
             // A search trains as often as it has trials, once for all seeds.
             let searched = plan.spec.search.as_ref().filter(|_| stage.name == "recommender");
             let trials = searched.filter(|_| seen.insert(format!("search of {}", plan.variant)));
-            let times = 1 + trials.map_or(0, |search| search.trials);
+            let times = 1 + trials.map_or(0, |search| search.points(&plan.spec));
             estimate.stages_to_make += times;
             let Some(similar) = most_similar(stage, &history) else {
                 estimate.unknown += times;

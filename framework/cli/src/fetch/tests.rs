@@ -292,6 +292,16 @@ fn a_single_file_that_differs_from_the_known_copy_is_refused_with_a_remedy() {
 }
 
 #[test]
+fn a_page_in_the_place_of_a_packed_file_is_refused() {
+    let (cache, (url, _kept)) = (temporary(), server(b"<html>Please fill in a form</html>".to_vec(), usize::MAX));
+    let single = Download { url: leak(url), file: FileSum { name: "reviews.json.gz", sha256: None }, bytes: None };
+    let archive = Archive { downloads: vec![single].leak(), ..pair(["", ""], None) };
+    let message = run(&archive, &cache, None).expect_err("a page").to_string();
+    assert!(message.contains("reviews.json.gz is not what gzip packs"), "{message}");
+    assert!(names(cache.path()).is_empty());
+}
+
+#[test]
 fn categories_share_a_folder() {
     let (cache, (url, requests)) = (temporary(), server(data(), usize::MAX));
     let single = Download {

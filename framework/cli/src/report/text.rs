@@ -68,7 +68,11 @@ impl Report {
             });
             let runs: Vec<_> = row.records.iter().map(|r| json!({ "run": r["run"], "seed": r["seed"] })).collect();
             let cost = row.cost.as_ref().map(|cost| cost.json());
-            json!({ "variant": row.variant, "metrics": named(&row.cells), "difference": difference, "cost": cost, "runs": runs, "not_run": row.missing })
+            let mut found = json!({ "variant": row.variant, "metrics": named(&row.cells), "difference": difference, "cost": cost, "runs": runs, "not_run": row.missing });
+            if let Some(tuned) = &row.tuned {
+                found["search"] = json!(tuned);
+            }
+            found
         };
         let attribution = |found: &super::Attribution| json!({ "name": found.name, "metric": self.metric, "total": interval(&found.total), "shapley": named(&found.values), "interactions": named(&found.pairs) });
         let curve = |curve: &super::Curve| {
