@@ -1,18 +1,19 @@
-//! `[search]`: which keys are tuned, which of their values are tried, and in what order. Validation alone decides, every
-//! row of a table has the same budget, and a seed is never a hyper-parameter.
+//! `[search]`: which keys are tuned, with which values, and what came of it. Validation alone decides, every row of a
+//! table has the same budget, and a seed is never a hyper-parameter. What is tried next is `proposals`.
 
 use crate::ablation::{Plan, nested, overlay};
 use crate::plugin::Setting;
 use crate::problem::{Problem, Reader, nearest};
-use crate::rng::Rng;
 use crate::spec::{Seeds, Spec};
 use crate::{choice, settings};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
-use tpe::TpeOptimizer;
+
+mod proposals;
+
+pub use proposals::Proposals;
 
 choice! {
     /// How the settings to try are found.
@@ -215,6 +216,15 @@ impl Values {
         }
     }
 
+    fn identity(&self) -> serde_json::Value {
+        match self {
+            Self::Listed(values) => json!(values),
+            Self::Range { low, high, is_log, is_whole } => {
+                json!({ "from": [low, high], "log": is_log, "whole": is_whole })
+            }
+        }
+    }
+
     /// Those that show whether all of them are allowed.
     fn extremes(&self) -> Vec<Value> {
         match self {
@@ -258,8 +268,8 @@ impl Search {
     /// All that decides what a row's search finds, besides the row itself.
     pub fn identity(&self, spec: &Spec) -> serde_json::Value {
         let axes = self.axes(spec);
-        let space: BTreeMap<_, _> = axes.iter().map(|axis| (axis.key(), format!("{:?}", axis.values))).collect();
-        serde_json::json!({ "space": space, "trials": self.trials, "method": self.method.write(), "seed": self.seed,
+        let space: serde_json::Map<_, _> = axes.iter().map(|axis| (axis.key(), axis.values.identity())).collect();
+        json!({ "space": space, "trials": self.trials, "method": self.method.write(), "seed": self.seed,
             "version": 1 })
     }
 }
@@ -367,120 +377,6 @@ fn grid_size(axes: &[Axis], search: &Search) -> Option<(String, &'static str)> {
 fn below(spec: &Value, path: &[String]) -> Vec<String> {
     let table = path.iter().try_fold(spec, |value, key| value.get(key)).and_then(Value::as_table);
     table.into_iter().flat_map(|table| table.keys().cloned()).collect()
-}
-
-/// Says what to try next. The order hangs on the seed and, for TPE, on what was found.
-pub struct Proposals {
-    axes: Vec<Axis>,
-    method: Method,
-    left: usize,
-    next: usize,
-    rng: Rng,
-    estimators: Vec<TpeOptimizer>,
-    estimators_rng: StdRng,
-    tried: HashSet<String>,
-    /// Of the last point, by axis: what its estimator said.
-    places: Vec<f64>,
-}
-
-impl Proposals {
-    /// Trials that are random before estimators have something to go by, as in Optuna.
-    const STARTUP: usize = 10;
-
-    /// For a row.
-    pub fn new(search: &Search, spec: &Spec) -> Self {
-        Self::over(search.axes(spec), search)
-    }
-
-    fn over(axes: Vec<Axis>, search: &Search) -> Self {
-        let estimators = axes.iter().map(|axis| match &axis.values {
-            Values::Listed(values) => {
-                let places = tpe::categorical_range(values.len()).expect("a list has values");
-                TpeOptimizer::new(tpe::histogram_estimator(), places)
-            }
-            Values::Range { .. } => {
-                TpeOptimizer::new(tpe::parzen_estimator(), tpe::range(0.0, 1.0).expect("0 is below 1"))
-            }
-        });
-        Self {
-            estimators: estimators.collect(),
-            // Nothing to tune is nothing to try.
-            left: if axes.is_empty() { 0 } else { search.trials },
-            axes,
-            method: search.method,
-            next: 0,
-            rng: Rng::new(search.seed, "search"),
-            estimators_rng: StdRng::seed_from_u64(search.seed),
-            tried: HashSet::new(),
-            places: Vec::new(),
-        }
-    }
-
-    /// The next point; none when the budget is spent or everything was tried.
-    pub fn propose(&mut self) -> Option<Point> {
-        self.left = self.left.checked_sub(1)?;
-        self.next += 1;
-        self.places.clear();
-        let point = match self.method {
-            Method::Grid => self.of_grid(self.next - 1)?,
-            Method::Tpe if self.next > Self::STARTUP => self.estimated(),
-            Method::Random | Method::Tpe => self.unseen()?,
-        };
-        self.tried.insert(format!("{point:?}"));
-        Some(point)
-    }
-
-    /// What the last point is worth: higher is better, 0 is worst.
-    pub fn tell(&mut self, validation: f64) {
-        for (estimator, place) in self.estimators.iter_mut().zip(&self.places) {
-            // It minimizes. Neither can fail: places are its own or inside its range, and validation is a number.
-            let _ = estimator.tell(*place, -validation);
-        }
-    }
-
-    /// The point at these places from 0 to 1.
-    fn point(&self, places: &[f64]) -> Point {
-        self.axes.iter().zip(places).map(|(axis, place)| (axis.key(), axis.values.at(*place))).collect()
-    }
-
-    fn of_grid(&self, mut n: usize) -> Option<Point> {
-        let mut point = Point::new();
-        for axis in self.axes.iter().rev() {
-            let Values::Listed(values) = &axis.values else { return None };
-            point.insert(axis.key(), values[n % values.len()].clone());
-            n /= values.len();
-        }
-        (n == 0).then_some(point)
-    }
-
-    /// A random point that was not tried; none where that is hard to find, since few are left.
-    fn unseen(&mut self) -> Option<Point> {
-        for attempt in 0..1000 {
-            let mut rng = self.rng.fork((self.next as u64) << 32 | attempt);
-            let places: Vec<f64> = self.axes.iter().map(|_| rng.uniform()).collect();
-            let point = self.point(&places);
-            if !self.tried.contains(&format!("{point:?}")) {
-                let scaled = self.axes.iter().zip(&places).map(|(axis, place)| match &axis.values {
-                    Values::Listed(values) => place * values.len() as f64,
-                    Values::Range { .. } => *place,
-                });
-                self.places = scaled.collect();
-                return Some(point);
-            }
-        }
-        None
-    }
-
-    fn estimated(&mut self) -> Point {
-        let rng = &mut self.estimators_rng;
-        // It cannot fail: the estimators' ranges are sound.
-        self.places = self.estimators.iter_mut().map(|estimator| estimator.ask(rng).unwrap_or(0.5)).collect();
-        let places = self.axes.iter().zip(&self.places).map(|(axis, place)| match &axis.values {
-            Values::Listed(values) => place / values.len() as f64,
-            Values::Range { .. } => *place,
-        });
-        self.point(&places.collect::<Vec<_>>())
-    }
 }
 
 #[cfg(test)]

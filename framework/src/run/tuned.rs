@@ -43,14 +43,13 @@ pub(super) fn settle(plan: &Plan, store: &Store, cache: &Path) -> Result<Plan> {
     // Missing data is reported by what needs it.
     let Ok(stage) = stage(plan, search, cache) else { return Ok(plan.clone()) };
     let found = store.stage(&stage.key)?;
-    found.map_or_else(|| Ok(plan.clone()), |record| chosen(plan, search, &stage.key, &record.notes))
+    found.map_or_else(|| Ok(plan.clone()), |record| chosen(plan, read(&stage.key, &record.notes)?))
 }
 
 /// The plan of a row that has nothing to tune.
 fn idle(plan: &Plan, search: &Search) -> Result<Plan> {
     let metric = plan.spec.evaluator.selects_by().to_string();
-    let nothing = Tuned { stage: String::new(), metric, method: name(search), seconds: 0.0, trials: Vec::new() };
-    chosen(plan, search, "", &json!(nothing))
+    chosen(plan, Tuned { stage: String::new(), metric, method: name(search), seconds: 0.0, trials: Vec::new() })
 }
 
 /// The search's method as a spec says it.
@@ -65,20 +64,24 @@ fn all_failed(plan: &Plan, tuned: &Tuned) -> Error {
         .fix("a space that holds settings which train")
 }
 
-/// The plan with the settings of its best trial.
-fn chosen(plan: &Plan, search: &Search, stage: &str, notes: &Value) -> Result<Plan> {
+/// What the stage of that key found.
+fn read(stage: &str, notes: &Value) -> Result<Tuned> {
     let tuned: Tuned = serde_json::from_value(notes.clone()).explain("reading a search", stage)?;
-    let tuned = Tuned { stage: stage.into(), ..tuned };
+    Ok(Tuned { stage: stage.into(), ..tuned })
+}
+
+/// The plan with the settings of its best trial.
+fn chosen(plan: &Plan, tuned: Tuned) -> Result<Plan> {
     let point = match tuned.best() {
         Some(best) => best.values.clone(),
         None if tuned.trials.is_empty() => Point::new(),
         None => return Err(all_failed(plan, &tuned)),
     };
     let seeds = plan.spec.seeds.clone();
-    let mut settled = with(plan, &point, plan.seed)
-        .map_err(|_| Error::new("the chosen settings are none of this spec").at(format!("search stage {stage}")))?;
+    let mut settled = with(plan, &point, plan.seed).map_err(|_| {
+        Error::new("the chosen settings are none of this spec").at(format!("search stage {}", tuned.stage))
+    })?;
     settled.spec.seeds = seeds;
-    debug_assert!(search.trials >= tuned.trials.len());
     Ok(Plan { tuned: Some(tuned), ..settled })
 }
 
@@ -104,7 +107,7 @@ impl Runner {
             }
             Ok((json!(tuned), Cost::default()))
         })?;
-        chosen(plan, search, &stage.key, &found.record.notes).map(Cow::Owned)
+        chosen(plan, read(&stage.key, &found.record.notes)?).map(Cow::Owned)
     }
 
     /// Tries what the search proposes. A trial that does not train counts, and is no reason to stop.

@@ -10,7 +10,8 @@ use framework::context::Context;
 use framework::error::{Error, Explain, Result};
 use framework::plugin::Pick;
 use framework::protocol::Train;
-use framework::roles::{Embeddings, Query, Scorer};
+use framework::roles::{Embeddings, Loss, Query, Scorer};
+use framework::training::{self, SequenceModel, Training};
 use std::path::Path;
 
 const FILE: &str = "features.safetensors";
@@ -71,6 +72,32 @@ impl Features {
         let (width, values) = self.values()?;
         let shape = [values.len() / width.max(1), width];
         Ok(Tensor::from_data(TensorData::new(values.to_vec(), shape), device))
+    }
+
+    /// Trains the network that `network` makes for the embeddings, and keeps both.
+    pub(crate) fn fit<M: SequenceModel>(
+        embeddings: &Pick<dyn Embeddings>,
+        network: impl FnOnce(Tensor<2>) -> M,
+        loss: &dyn Loss,
+        settings: &Training,
+        train: &Train,
+        cx: &Context,
+    ) -> Result<Box<dyn Scorer>> {
+        let features = Self::of(embeddings, train, cx)?;
+        let network = network(features.tensor(&cx.device)?);
+        Ok(features.beside(training::fit(network, loss, settings, train, cx)?))
+    }
+
+    /// Reads back what the scorer that `fit` gave saved to `folder`.
+    pub(crate) fn load<M: SequenceModel>(
+        network: impl FnOnce(Tensor<2>) -> M,
+        folder: &Path,
+        train: &Train,
+        cx: &Context,
+    ) -> Result<Box<dyn Scorer>> {
+        let features = Self::read(folder)?;
+        let network = network(features.tensor(&cx.device)?);
+        Ok(features.beside(training::load(network, folder, train)?))
     }
 
     /// `scorer`, which saves these matrices with its own checkpoint.

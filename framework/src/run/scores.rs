@@ -1,0 +1,95 @@
+//! The scores of a run: made from the test split, kept for each user beside what was asked, and read back.
+
+use crate::ablation::Plan;
+use crate::context::Context;
+use crate::corpus;
+use crate::error::{Explain, Result};
+use crate::evaluation::{self, Outcomes, Scores};
+use crate::protocol::{Cases, Split};
+use crate::roles::Scorer;
+use crate::statistics;
+use crate::store::Store;
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, SerReader, Series};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Opens the test split, ranks, and leaves the scores of each user as parquet. Gives the summary of each metric.
+pub(super) fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: &Context) -> Result<Value> {
+    let cases = split.test.open();
+    let outcomes = evaluation::rank(scorer, cases, split.train.num_items(), plan.spec.evaluator.list_depth(), cx)?;
+    let scores = plan.spec.evaluator.evaluate(&outcomes)?.named(&plan.spec.protocol.metric_suffix());
+    save_scores(&outcomes, &scores, split, folder)?;
+    save_cases(cases, folder)?;
+    let mut summary = serde_json::Map::new();
+    let values: Vec<&[Vec<f64>]> = scores.per_user.iter().map(|(_, values)| std::slice::from_ref(values)).collect();
+    let intervals = statistics::bootstrap_seeds(&values, plan.seed);
+    for ((name, _), interval) in scores.per_user.iter().zip(intervals) {
+        summary.insert(
+            name.clone(),
+            json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n }),
+        );
+    }
+    for (name, value) in &scores.overall {
+        summary.insert(name.clone(), json!({ "mean": value }));
+    }
+    Ok(Value::Object(summary))
+}
+
+fn save_scores(outcomes: &Outcomes, scores: &Scores, split: &Split, folder: &Path) -> Result<()> {
+    let cases = split.test.open();
+    let mut popularity = vec![0u32; split.train.num_items()];
+    split.train.sequences.iter().flat_map(|sequence| &sequence.items).for_each(|item| popularity[*item as usize] += 1);
+    let rank = |field: fn(&crate::metrics::Rank) -> u32| outcomes.ranks.iter().map(field).collect::<Vec<u32>>();
+    let mut columns = vec![
+        Column::new("user".into(), &outcomes.users),
+        Column::new("above".into(), rank(|rank| rank.above)),
+        Column::new("tied".into(), rank(|rank| rank.tied)),
+        Column::new("candidates".into(), rank(|rank| rank.candidates)),
+        Column::new("history".into(), cases.histories.iter().map(|history| history.len() as u32).collect::<Vec<_>>()),
+        Column::new(
+            "popularity".into(),
+            cases.targets.iter().map(|item| popularity[*item as usize]).collect::<Vec<_>>(),
+        ),
+    ];
+    columns.extend(scores.per_user.iter().map(|(name, values)| Column::new(name.as_str().into(), values)));
+    corpus::write(folder, "scores", DataFrame::new(outcomes.users.len(), columns))
+}
+
+/// What was asked, the same bytes for all models of a protocol: so the store keeps it once, and equal hashes prove it.
+fn save_cases(cases: &Cases, folder: &Path) -> Result<()> {
+    let mut columns = vec![Column::new("user".into(), &cases.users), Column::new("target".into(), &cases.targets)];
+    if !cases.candidates.is_empty() {
+        let lists: Vec<Series> = cases.candidates.iter().map(|list| Series::new("".into(), list)).collect();
+        columns.push(Column::new("candidates".into(), lists));
+    }
+    corpus::write(folder, "cases", DataFrame::new(cases.len(), columns))
+}
+
+/// A run's scores of each user, in the order of the test cases.
+pub struct UserScores(DataFrame);
+
+impl UserScores {
+    /// Reads those of a run's record; an error where the store lacks them or they cannot be read.
+    pub fn read(store: &Store, record: &Value) -> Result<Self> {
+        let hash = record["outcome"]["scores"]["scores.parquet"].as_str().unwrap_or_default();
+        let path = store.get(hash)?;
+        let file = std::fs::File::open(&path).explain("opening scores", path.display())?;
+        Ok(Self(ParquetReader::new(file).finish().explain("reading scores", path.display())?))
+    }
+
+    /// A metric of each user; an error where it was not measured.
+    pub fn metric(&self, name: &str) -> Result<Vec<f64>> {
+        let column = corpus::column(&self.0, name)?.f64().explain("reading scores", format!("column {name}"))?;
+        Ok(column.iter().flatten().collect())
+    }
+
+    /// Of each test case, the length of its history and how often its target occurs in training. `None` for a run that
+    /// was made before these were kept.
+    pub fn cases(&self) -> Option<[Vec<u32>; 2]> {
+        let read = |name: &str| {
+            let column = self.0.column(name).ok()?.u32().ok()?;
+            Some(column.iter().flatten().collect::<Vec<u32>>())
+        };
+        read("history").zip(read("popularity")).map(|(history, popularity)| [history, popularity])
+    }
+}
