@@ -14,6 +14,8 @@ pub struct Interactions {
     pub item: Vec<u32>,
     /// Seconds; only their order within a user matters where a source has no clock.
     pub timestamp: Vec<i64>,
+    /// What each is for, in data with a split of its own; empty in other data.
+    pub part: Vec<Part>,
 }
 
 /// The catalogue.
@@ -27,15 +29,17 @@ pub struct Items {
     pub image: Vec<Option<Vec<u8>>>,
 }
 
-/// What a user's interactions are for, in data with a split of its own.
+/// What an interaction is for, in data with a split of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All are trained on.
+    /// It is trained on.
     Train,
-    /// The last is a validation target.
+    /// It may be a validation target.
     Validation,
-    /// The last is a test target.
+    /// It may be a test target.
     Test,
+    /// It is only read, as history.
+    History,
 }
 
 /// A dataset, loaded.
@@ -51,8 +55,6 @@ pub struct Corpus {
     pub truth: Option<Truth>,
     /// Whether timestamps are mere places in a user's sequence, because the source has no times.
     pub untimed: bool,
-    /// What each user's interactions are for, where the source says so.
-    pub given: Option<Vec<Part>>,
     /// The items that each user is to be asked about besides the target, where the source says so.
     pub candidates: Option<Vec<Vec<u32>>>,
 }
@@ -60,14 +62,14 @@ pub struct Corpus {
 impl Corpus {
     /// Checks that columns agree in length and that indices are in range.
     pub fn check(&self) -> Result<()> {
-        let Interactions { user, item, timestamp } = &self.interactions;
+        let Interactions { user, item, timestamp, part } = &self.interactions;
         let (users, items) = (self.users.len(), self.items.id.len());
         let problem = if user.is_empty() {
             Some("it has no interactions".to_string())
         } else if user.len() != item.len() || user.len() != timestamp.len() {
             Some(format!("columns of {}, {} and {} interactions", user.len(), item.len(), timestamp.len()))
-        } else if self.given.as_ref().is_some_and(|given| given.len() != users) {
-            Some("its own split does not have a part for each user".to_string())
+        } else if !part.is_empty() && part.len() != user.len() {
+            Some("its own split does not say of each interaction what it is for".to_string())
         } else if self.candidates.as_ref().is_some_and(|lists| lists.len() != users) {
             Some("there is not a list of candidates for each user".to_string())
         } else if let Some(worst) = self.candidates.iter().flatten().flatten().find(|n| **n as usize >= items) {
@@ -84,19 +86,21 @@ impl Corpus {
 
     /// Writes it as parquet files into `folder`.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let Interactions { user, item, timestamp } = &self.interactions;
+        let Interactions { user, item, timestamp, part } = &self.interactions;
         let mut users = df!("user_id" => &self.users).explain("building the users table", folder.display())?;
-        if let Some(given) = &self.given {
-            let parts: Vec<u32> = given.iter().map(|part| *part as u32).collect();
-            add(&mut users, Series::new("part".into(), parts))?;
-        }
         if let Some(candidates) = &self.candidates {
             let lists: Vec<Series> = candidates.iter().map(|list| Series::new("".into(), list)).collect();
             add(&mut users, Series::new("candidates".into(), lists))?;
         }
         write(folder, "users", Ok(users))?;
         let time = if self.untimed { "position" } else { "timestamp" };
-        write(folder, "interactions", df!("user" => user, "item" => item, time => timestamp))?;
+        let mut interactions = df!("user" => user, "item" => item, time => timestamp)
+            .explain("building the interactions table", folder.display())?;
+        if !part.is_empty() {
+            let parts: Vec<u32> = part.iter().map(|part| *part as u32).collect();
+            add(&mut interactions, Series::new("part".into(), parts))?;
+        }
+        write(folder, "interactions", Ok(interactions))?;
         let mut items = df!("item_id" => &self.items.id, "title" => &self.items.title)
             .explain("building the items table", folder.display())?;
         let images: BinaryChunked = self.items.image.iter().map(Option::as_deref).collect();
@@ -119,7 +123,7 @@ impl Corpus {
         let interactions = read(folder, "interactions")?;
         let items = read(folder, "items")?;
         let untimed = interactions.column("position").is_ok();
-        let given = users.column("part").is_ok().then(|| parts(&users)).transpose()?;
+        let part = interactions.column("part").is_ok().then(|| parts(&interactions)).transpose()?;
         let candidates = users.column("candidates").is_ok().then(|| lists(&users, "candidates")).transpose()?;
         let image = column(&items, "image")?;
         let image = image.binary().explain("reading pictures", folder.display())?;
@@ -129,9 +133,9 @@ impl Corpus {
                 user: numbers(&interactions, "user")?,
                 item: numbers(&interactions, "item")?,
                 timestamp: integers(&interactions, if untimed { "position" } else { "timestamp" })?,
+                part: part.unwrap_or_default(),
             },
             untimed,
-            given,
             candidates,
             truth: folder.join("truth.parquet").exists().then(|| load_truth(folder, &items)).transpose()?,
             items: Items {
@@ -145,10 +149,11 @@ impl Corpus {
     }
 }
 
-fn parts(users: &DataFrame) -> Result<Vec<Part>> {
-    let part = |number| [Part::Train, Part::Validation, Part::Test].into_iter().find(|part| *part as u32 == number);
-    let parts: Option<Vec<Part>> = numbers(users, "part")?.into_iter().map(part).collect();
-    parts.ok_or_else(|| Error::new("a user's part is none of 0, 1 and 2").at("users.parquet"))
+fn parts(interactions: &DataFrame) -> Result<Vec<Part>> {
+    let all = [Part::Train, Part::Validation, Part::Test, Part::History];
+    let part = |number| all.into_iter().find(|part| *part as u32 == number);
+    let parts: Option<Vec<Part>> = numbers(interactions, "part")?.into_iter().map(part).collect();
+    parts.ok_or_else(|| Error::new("an interaction's part is none of 0 to 3").at("interactions.parquet"))
 }
 
 fn lists(table: &DataFrame, name: &str) -> Result<Vec<Vec<u32>>> {

@@ -210,8 +210,12 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         0 => Cow::Borrowed(&whole),
         n => Cow::Owned(filter::most_popular(&whole, kept.items.len(), n)),
     };
-    let given: Option<Vec<_>> =
-        corpus.given.as_ref().map(|parts| kept.users.iter().map(|user| parts[*user as usize]).collect());
+    let given = filter::parts(corpus, &kept);
+    if given.is_some() && protocol.most_popular > 0 {
+        return Err(Error::new("most_popular chooses interactions, and so does the split of the data set")
+            .at("protocol.most_popular")
+            .fix("most_popular = 0"));
+    }
     let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
     let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
     let trained = divide::trained(&sequences, kept.items.len());

@@ -39,8 +39,8 @@ role!(dyn Dataset, "dataset");
 pub struct Source<'a> {
     /// Whether timestamps are mere places in a user's sequence.
     pub untimed: bool,
-    /// The part that each user belongs to, where the data has a split of its own.
-    pub given: Option<&'a [Part]>,
+    /// What each user's interactions are for, oldest first, where the data has a split of its own.
+    pub given: Option<&'a [Vec<Part>]>,
 }
 
 /// Divides interactions into training, validation and test.

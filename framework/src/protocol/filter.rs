@@ -1,7 +1,7 @@
 //! What is kept of the data before it is split.
 
 use super::Sequence;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Part};
 use crate::plugin::Setting;
 use crate::problem::Reader;
 use crate::settings;
@@ -59,6 +59,13 @@ impl Kept {
     /// Whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The rows in the order of time; equal timestamps keep the order of the source.
+    fn in_time(&self, corpus: &Corpus) -> impl Iterator<Item = usize> {
+        let mut rows = self.rows.clone();
+        rows.sort_by_key(|row| corpus.interactions.timestamp[*row]);
+        rows.into_iter()
     }
 
     /// Each kept user's list of items, under their new indices; items that are gone are left out.
@@ -122,7 +129,7 @@ fn counts(column: &[u32], rows: &[usize], size: usize) -> Vec<usize> {
     counts
 }
 
-/// Each user's interactions in time, by new indices; equal timestamps keep the order of the source.
+/// Each user's interactions in time, by new indices.
 pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
     let position = |kept: &[u32], size: usize| {
         let mut position = vec![0u32; size];
@@ -133,14 +140,21 @@ pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
     let new_item = position(&kept.items, corpus.items.id.len());
     let data = &corpus.interactions;
     let mut sequences = vec![Sequence::default(); kept.users.len()];
-    let mut rows = kept.rows.clone();
-    rows.sort_by_key(|row| data.timestamp[*row]);
-    for row in rows {
+    for row in kept.in_time(corpus) {
         let sequence = &mut sequences[new_user[data.user[row] as usize] as usize];
         sequence.items.push(new_item[data.item[row] as usize]);
         sequence.timestamps.push(data.timestamp[row]);
     }
     sequences
+}
+
+/// What the interactions of `sequences` are for, where the data has a split of its own.
+pub(super) fn parts(corpus: &Corpus, kept: &Kept) -> Option<Vec<Vec<Part>>> {
+    let data = &corpus.interactions;
+    let mut parts = vec![Vec::new(); corpus.users.len()];
+    kept.in_time(corpus).for_each(|row| parts[data.user[row] as usize].extend(data.part.get(row)));
+    let of_user = |user: &u32| std::mem::take(&mut parts[*user as usize]);
+    (!data.part.is_empty()).then(|| kept.users.iter().map(of_user).collect())
 }
 
 #[cfg(test)]
@@ -156,7 +170,12 @@ mod tests {
         Corpus {
             users,
             items: Items { title: items.clone(), image: vec![None; items.len()], id: items },
-            interactions: Interactions { user, item, timestamp: rows.iter().map(|row| row.2).collect() },
+            interactions: Interactions {
+                user,
+                item,
+                timestamp: rows.iter().map(|row| row.2).collect(),
+                part: Vec::new(),
+            },
             ..Corpus::default()
         }
     }

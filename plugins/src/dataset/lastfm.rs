@@ -40,7 +40,7 @@ plugin! {
     /// follows from them, up to 986 artists long. A user of validation or test is one line: the last 10 artists at
     /// most and the target, what came before is not published. HR@1 on 122 users has a standard error of about .045.
     /// There is no clock: an interaction's timestamp is its position in the sequence. Users have no ids of their own.
-    struct LastFm: Dataset = "lastfm" {
+    struct LastFm: Dataset = "lastfm" version 2 {
         /// The folder with the four files, relative to the cache folder.
         folder: PathBuf = PathBuf::from("lastfm"),
     }
@@ -70,20 +70,22 @@ impl LastFm {
 fn read([train, validation, test, names]: &[PathBuf; 4], sizes: &Sizes) -> Result<Corpus> {
     let titles = artists(names, sizes.artists)?;
     let mut sequences = training(train, sizes)?;
-    let mut parts = vec![Part::Train; sequences.len()];
-    for (path, wanted, part) in [(validation, sizes.validation, Part::Validation), (test, sizes.test, Part::Test)] {
-        let held_out = held_out(path, wanted, sizes.artists)?;
-        sequences.extend(held_out);
-        parts.resize(sequences.len(), part);
+    let mut part = vec![Part::Train; sequences.iter().map(Vec::len).sum()];
+    for (path, wanted, target) in [(validation, sizes.validation, Part::Validation), (test, sizes.test, Part::Test)] {
+        for sequence in held_out(path, wanted, sizes.artists)? {
+            part.extend(std::iter::repeat_n(Part::History, sequence.len().saturating_sub(1)));
+            part.push(target);
+            sequences.push(sequence);
+        }
     }
-    let mut interactions = Interactions::default();
+    let mut interactions = Interactions { part, ..Interactions::default() };
     for (user, items) in sequences.iter().enumerate() {
         push_sequence(&mut interactions, user as u32, items);
     }
     let users = (0..sequences.len()).map(|user| user.to_string()).collect();
     let ids = (0..titles.len()).map(|id| id.to_string()).collect();
     let items = catalogue(ids, titles, &Pictures::default())?;
-    Ok(Corpus { users, items, interactions, given: Some(parts), untimed: true, ..Corpus::default() })
+    Ok(Corpus { users, items, interactions, untimed: true, ..Corpus::default() })
 }
 
 /// The sequences of the training users, each from its prefixes.

@@ -4,7 +4,7 @@ use crate::reading::columns::{ENDINGS, Format, each_row};
 use crate::reading::{Ids, Pictures, Place, catalogue, in_seconds, milliseconds, one_line, present, push};
 use chrono::DateTime;
 use framework::context::Context;
-use framework::corpus::{Corpus, Interactions};
+use framework::corpus::{Corpus, Interactions, Part};
 use framework::error::{Error, Result};
 use framework::roles::Dataset;
 use framework::{choice, plugin};
@@ -33,11 +33,17 @@ plugin! {
     ///
     /// Times within one second keep their order. Rows of the same time keep that of the file. Nothing says how many
     /// rows there must be, so a table that was cut between two rows looks whole: compare what `ablate run` reports.
+    /// Files of your own split: `interactions` is what is trained on, `validation` and `test` are two more tables with the
+    /// same columns, and `protocol.split = { use = "given" }` takes their rows as the targets.
     struct Table: Dataset = "table" {
         /// The folder with the files, relative to the cache folder.
         folder: PathBuf,
         /// The table of interactions in it.
         interactions: PathBuf = PathBuf::from("interactions.csv"),
+        /// Interactions in a table of their own that are held out for validation.
+        validation: Option<PathBuf> = None,
+        /// Interactions in a table of their own that are held out for testing.
+        test: Option<PathBuf> = None,
         /// The table of items in it; without one, the items are those interacted with, called as their ids.
         items: Option<PathBuf> = Some(PathBuf::from("items.csv")),
         /// A table with a row for each candidate of a user, in columns called as in the interactions: the lists of
@@ -69,8 +75,17 @@ plugin! {
         if table.items.is_none() && table.image_column.is_some() {
             reader.conflict("image_column", "there is no table of items that has it", "`items`; or `images`");
         }
-        let lists = table.candidates.as_ref();
-        for (key, path) in [("interactions", Some(&table.interactions)), ("items", table.items.as_ref()), ("candidates", lists)] {
+        if table.validation.is_some() != table.test.is_some() {
+            reader.conflict("test", "one of `validation` and `test` is there alone", "both; or neither");
+        }
+        let tables = [
+            ("interactions", Some(&table.interactions)),
+            ("validation", table.validation.as_ref()),
+            ("test", table.test.as_ref()),
+            ("items", table.items.as_ref()),
+            ("candidates", table.candidates.as_ref()),
+        ];
+        for (key, path) in tables {
             if path.is_some_and(|path| Format::of(path).is_none()) {
                 reader.conflict(key, "the name's ending is that of no known format", ENDINGS);
             }
@@ -87,13 +102,13 @@ impl Dataset for Table {
 
     fn files(&self, cache: &Path) -> Result<Vec<PathBuf>> {
         let folder = cache.join(&self.folder);
-        let (interactions, items) = self.paths(&folder)?;
+        let (parts, items) = self.paths(&folder)?;
         let (_, _, pictures) = match self.image_column {
             Some(_) => self.items(&folder, items.as_deref())?,
             None => self.items(&folder, None)?,
         };
         let lists = self.candidates.as_ref().map(|path| self.lists_path(&folder, path)).transpose()?;
-        Ok([interactions].into_iter().chain(items).chain(lists).chain(pictures.into_files()).collect())
+        Ok(parts.into_iter().map(|(path, _)| path).chain(items).chain(lists).chain(pictures.into_files()).collect())
     }
 }
 
@@ -121,20 +136,26 @@ impl Time {
 }
 
 impl Table {
-    /// The tables of interactions and, if there is one, of items.
-    fn paths(&self, folder: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    /// The tables of interactions with what they are for and, if there is one, the table of items.
+    fn paths(&self, folder: &Path) -> Result<(Vec<(PathBuf, Part)>, Option<PathBuf>)> {
         let find = |path: &PathBuf, fix: &str| present(folder, &[&*path.to_string_lossy()], fix);
-        let interactions = find(&self.interactions, "`folder` and `interactions`, where your table is")?;
+        let mut parts =
+            vec![(find(&self.interactions, "`folder` and `interactions`, where your table is")?, Part::Train)];
+        for (path, part) in [(&self.validation, Part::Validation), (&self.test, Part::Test)] {
+            if let Some(path) = path {
+                parts.push((find(path, "`validation` and `test`, where your tables are; or neither")?, part));
+            }
+        }
         let items = self.items.as_ref().map(|path| find(path, "`items`, where your table is; or items = false"));
-        Ok((interactions, items.transpose()?))
+        Ok((parts, items.transpose()?))
     }
 
     fn corpus(&self, folder: &Path) -> Result<Corpus> {
-        let (interactions, items) = self.paths(folder)?;
+        let (parts, items) = self.paths(folder)?;
         let (mut ids, titles, pictures) = self.items(folder, items.as_deref())?;
         let (mut users, mut table, mut position) = (Ids::default(), Interactions::default(), 0);
         let columns = [Some(&*self.user_column), Some(&*self.item_column), self.timestamp_column.as_deref()];
-        each_row(&interactions, columns, self.quotes, |place, [user, item, timestamp]| {
+        let mut row = |part: Option<Part>, place: Place, [user, item, timestamp]: [Option<&str>; 3]| {
             let user = filled(place, user, &self.user_column)?;
             let item = filled(place, item, &self.item_column)?;
             let index = match items {
@@ -152,9 +173,14 @@ impl Table {
                 None => position * 1000,
             };
             push(&mut table, users.intern(user), index, time);
+            table.part.extend(part);
             position += 1;
             Ok(())
-        })?;
+        };
+        for (path, part) in &parts {
+            let part = (parts.len() > 1).then_some(*part);
+            each_row(path, columns, self.quotes, |place, cells| row(part, place, cells))?;
+        }
         let candidates = self.candidates.as_ref().map(|path| self.lists(&self.lists_path(folder, path)?, &users, &ids));
         let candidates = candidates.transpose()?;
         let items = catalogue(ids.into_names(), titles, &pictures)?;

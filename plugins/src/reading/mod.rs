@@ -186,7 +186,7 @@ pub(crate) fn milliseconds(seconds: &str) -> Option<i64> {
 
 /// `interactions` with their milliseconds made seconds. What shares a second then is put in its order before.
 pub(crate) fn in_seconds(mut interactions: Interactions) -> Interactions {
-    let Interactions { user, item, timestamp } = &interactions;
+    let Interactions { user, item, timestamp, part } = &interactions;
     if timestamp.iter().any(|time| time % 1000 != 0) {
         let mut rows: Vec<usize> = (0..timestamp.len()).collect();
         rows.sort_by_key(|row| timestamp[*row]);
@@ -194,6 +194,7 @@ pub(crate) fn in_seconds(mut interactions: Interactions) -> Interactions {
             user: rows.iter().map(|row| user[*row]).collect(),
             item: rows.iter().map(|row| item[*row]).collect(),
             timestamp: rows.iter().map(|row| timestamp[*row]).collect(),
+            part: rows.iter().filter_map(|row| part.get(*row).copied()).collect(),
         };
     }
     interactions.timestamp.iter_mut().for_each(|time| *time = time.div_euclid(1000));

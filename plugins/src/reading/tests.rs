@@ -1,6 +1,6 @@
 use super::{Ids, Lines, Pictures, catalogue, in_seconds, milliseconds, one_line, present, push_sequence};
 use crate::reading::fixture::{PNG, cache, pack, says, write};
-use framework::corpus::Interactions;
+use framework::corpus::{Interactions, Part};
 use framework::error::Result;
 use std::path::Path;
 
@@ -59,15 +59,20 @@ fn ids_keep_the_order_of_their_appearance() {
 fn times_become_seconds_and_keep_their_order() {
     let times = ["881250949", "1.5", "1e3", "-2", "x", "nan", "9223372036854775807"].map(milliseconds);
     assert_eq!(times, [Some(881_250_949_000), Some(1500), Some(1_000_000), Some(-2000), None, None, None]);
-    let rows =
-        |timestamp: &[i64]| Interactions { user: vec![0; 3], item: vec![5, 6, 7], timestamp: timestamp.to_vec() };
+    let rows = |timestamp: &[i64]| Interactions {
+        user: vec![0; 3],
+        item: vec![5, 6, 7],
+        timestamp: timestamp.to_vec(),
+        part: vec![Part::Train, Part::Validation, Part::Test],
+    };
     let seconds = in_seconds(rows(&[3000, 1000, 2000]));
     assert_eq!((seconds.item, seconds.timestamp), (vec![5, 6, 7], vec![3, 1, 2]));
     let within = in_seconds(rows(&[1900, 1200, 1900]));
     assert_eq!((within.item, within.timestamp), (vec![6, 5, 7], vec![1, 1, 1]));
+    assert_eq!(within.part, [Part::Validation, Part::Train, Part::Test]);
     let mut sequence = Interactions::default();
     push_sequence(&mut sequence, 4, &[9, 8]);
-    assert_eq!(sequence, Interactions { user: vec![4, 4], item: vec![9, 8], timestamp: vec![0, 1] });
+    assert_eq!((sequence.user, sequence.item, sequence.timestamp), (vec![4, 4], vec![9, 8], vec![0, 1]));
 }
 
 #[test]

@@ -40,8 +40,9 @@ fn sequences_are_rebuilt_from_their_prefixes() {
     let items: Vec<(&str, &str)> = titles.iter().map(|(id, title)| (id.as_str(), title.as_str())).collect();
     let mut rows: Vec<(u32, u32, i64)> = (0..12).map(|n| (0, n, i64::from(n))).collect();
     rows.extend([(1, 5, 0), (1, 12, 1), (2, 3, 0), (2, 4, 1), (2, 5, 2), (3, 7, 0)]);
-    let parts = vec![Part::Train, Part::Train, Part::Validation, Part::Test];
-    let expected = Corpus { given: Some(parts), ..untimed(&["0", "1", "2", "3"], &items, &rows) };
+    let mut expected = untimed(&["0", "1", "2", "3"], &items, &rows);
+    expected.interactions.part = vec![Part::Train; 14];
+    expected.interactions.part.extend([Part::History, Part::History, Part::Validation, Part::Test]);
     assert_eq!(made_up(&files()).expect("a corpus"), expected);
 }
 
@@ -85,9 +86,8 @@ fn the_real_lastfm() {
     let Some(folder) = real("lastfm") else { return };
     let corpus = load(&defaults::<LastFm>(), &folder).expect("the real data");
     corpus.check().expect("whole");
-    let parts = corpus.given.as_ref().expect("a split");
-    let count = |part: Part| parts.iter().filter(|given| **given == part).count();
-    assert_eq!([count(Part::Train), count(Part::Validation), count(Part::Test)], [976, 122, 122]);
+    let count = |part: Part| corpus.interactions.part.iter().filter(|given| **given == part).count();
+    assert_eq!([count(Part::Train), count(Part::Validation), count(Part::Test)], [50_800, 122, 122]);
     assert_eq!((corpus.items.id.len(), corpus.items.title[2].as_str()), (4606, "Café Del Mar"));
     let of_train = corpus.interactions.user.iter().filter(|user| **user < 976).count();
     assert_eq!((of_train, corpus.interactions.user.len()), (50_800, 52_925));

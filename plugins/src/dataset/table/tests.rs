@@ -1,6 +1,6 @@
 use super::Table;
 use crate::reading::fixture::{PNG, cache, corpus, load, pack, real, says, untimed, write};
-use framework::corpus::Corpus;
+use framework::corpus::{Corpus, Part};
 use framework::plugin::Setting;
 use framework::problem::Reader;
 use framework::roles::Dataset;
@@ -221,4 +221,22 @@ fn candidates_are_lists_of_users_in_the_order_of_the_file() {
         load(&dataset("candidates = \"lists.csv\""), own.path()),
         &["user \"carl\" is not in the data", "lists.csv, line 2"],
     );
+}
+
+#[test]
+fn a_split_of_ones_own_is_in_files_of_their_own() {
+    let header = "user_id,item_id,timestamp\n";
+    let folder = cache(&[
+        ("own/train.csv", &format!("{header}ann,a,1\nann,b,2\nbob,b,1\nbob,c,3\n")),
+        ("own/valid.csv", &format!("{header}ann,c,3\nbob,a,4\n")),
+        ("own/test.csv", &format!("{header}ann,a,4.5\nbob,c,5\nann,b,4\n")),
+    ]);
+    let files = "interactions = \"train.csv\"\nvalidation = \"valid.csv\"\ntest = \"test.csv\"\nitems = false";
+    let data = load(&dataset(files), folder.path()).expect("a corpus").interactions;
+    let train = data.part.iter().filter(|part| **part == Part::Train).count();
+    assert_eq!((train, data.user.len(), data.part.len()), (4, 9, 9));
+    let last = data.timestamp.iter().position(|time| *time == 5).expect("the last");
+    assert_eq!((data.user[last], data.part[last]), (1, Part::Test));
+    let (_, mistakes) = with_mistakes("test = \"test.csv\"");
+    assert_eq!(mistakes, ["one of `validation` and `test` is there alone"]);
 }
