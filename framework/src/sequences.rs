@@ -1,5 +1,6 @@
 //! Users' sequences as the rectangular batches that a network reads.
 
+use crate::host;
 use crate::protocol::Sequence;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -10,6 +11,20 @@ pub fn windows(sequences: &[Sequence], length: usize) -> Vec<&[u32]> {
     let ends = |sequence: &Sequence| (2..=sequence.items.len()).rev().step_by(length.max(1));
     let cut = |sequence| ends(sequence).map(move |end| &sequence.items[end.saturating_sub(length + 1)..end]);
     sequences.iter().flat_map(cut).collect()
+}
+
+/// The padded positions in a batch that cost as much time as one batch more.
+const BATCH_COSTS: usize = 512;
+
+/// `rows`, shortest first, in parts that are padded together: cut in two where that saves most padding, and each part
+/// again, as long as it is worth a batch of its own. On a device that is parallel itself it never is.
+pub fn alike<'a, 'b>(rows: &'a [&'b [u32]], device: &Device) -> Vec<&'a [&'b [u32]]> {
+    let saved = |n: usize| n * (rows[rows.len() - 1].len() - rows[n - 1].len());
+    let best = (1..rows.len()).max_by_key(|n| saved(*n));
+    match best.filter(|n| host::holds(device) && saved(*n) > BATCH_COSTS) {
+        Some(n) => [alike(&rows[..n], device), alike(&rows[n..], device)].concat(),
+        None => vec![rows],
+    }
 }
 
 /// `rows` side by side `[rows, longest]`, each padded on the left with `padding`.
@@ -64,14 +79,15 @@ impl Batch {
     }
 }
 
-fn integers(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+/// `values` as a tensor.
+pub fn integers(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     let shape = [values.len()];
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Batch, windows};
+    use super::{Batch, alike, windows};
     use crate::protocol::Sequence;
     use burn::tensor::Device;
 
@@ -80,6 +96,17 @@ mod tests {
         let sequence = |items: &[u32]| Sequence { items: items.to_vec(), timestamps: Vec::new() };
         let sequences = [sequence(&[1, 2, 3, 4]), sequence(&[5]), sequence(&[6, 7])];
         assert_eq!(windows(&sequences, 2), [&[2, 3, 4][..], &[1, 2], &[6, 7]]);
+    }
+
+    #[test]
+    fn a_batch_is_cut_where_that_saves_much_padding() {
+        let cut = |lengths: &[usize]| {
+            let rows: Vec<Vec<u32>> = lengths.iter().map(|length| vec![0; *length]).collect();
+            let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+            alike(&rows, &Device::flex()).iter().map(|part| part.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(&[1, 1, 50]), [3]);
+        assert_eq!(cut(&[vec![3; 40], vec![20; 40], vec![50; 2]].concat()), [40, 40, 2]);
     }
 
     #[test]

@@ -152,17 +152,22 @@ impl Trainer<'_> {
     /// One update from the mean loss over all targets in `rows`; that loss.
     fn step<M: SequenceModel>(&self, state: &mut State<M>, rows: &[&[u32]], rng: &Rng) -> f64 {
         let device = self.cx.device.clone().autodiff();
-        let shard = |(n, rows): (usize, &[&[u32]])| {
+        let mut rows = rows.to_vec();
+        rows.sort_by_key(|row| row.len());
+        let shard = |(n, rows): (usize, Vec<&[u32]>)| {
             let rng = rng.fork(n as u64);
-            let batch = state.model.batch(rows, self.train.num_items(), &mut rng.fork(2), &device);
+            let mut draws = rng.fork(2);
+            let batch = |rows| state.model.batch(rows, self.train.num_items(), &mut draws, &device);
+            let batches: Vec<Batch> = sequences::alike(&rows, &self.cx.device).into_iter().map(batch).collect();
             // `train` gives each replica leaves of its own, so the shards' graphs share nothing.
-            (state.model.clone().train(), batch, rng)
+            (state.model.clone().train(), batches, rng)
         };
-        let work: Vec<_> = self.shards.cut(rows).into_iter().enumerate().map(shard).collect();
-        let positions: usize = work.iter().map(|(_, batch, _)| batch.targets.dims()[0]).sum();
-        let results = self.shards.run(work, |(model, batch, rng)| {
-            let share = batch.targets.dims()[0] as f64 / positions as f64;
-            gradients(&model, batch, self.loss, &rng, share)
+        let work: Vec<_> = self.shards.deal(&rows).into_iter().enumerate().map(shard).collect();
+        let targets = |batches: &[Batch]| batches.iter().map(|batch| batch.targets.dims()[0]).sum::<usize>();
+        let all: usize = work.iter().map(|(_, batches, _)| targets(batches)).sum();
+        let results = self.shards.run(work, |(model, batches, rng)| {
+            let share = targets(&batches) as f64 / all as f64;
+            gradients(&model, batches, self.loss, &rng, share)
         });
         let (losses, gradients): (Vec<f64>, Vec<_>) = results.into_iter().unzip();
         let mut gradients = gradients.into_iter().reduce(add).unwrap_or_default();
@@ -175,22 +180,28 @@ impl Trainer<'_> {
     }
 }
 
-/// `share` of the mean loss over a batch, and its gradients.
+/// `share` of the mean loss over all of `batches`, and its gradients.
 fn gradients<M: SequenceModel>(
     model: &M,
-    batch: Batch,
+    batches: Vec<Batch>,
     loss: &dyn Loss,
     rng: &Rng,
     share: f64,
 ) -> (f64, Vec<Option<Tensor<1>>>) {
-    let states = model.states(batch.histories, &mut Noise::new(rng.fork(0)));
-    let [rows, length, hidden] = states.dims();
-    let states = states.reshape([rows * length, hidden]);
-    let states = match batch.positions {
-        Some(positions) => states.select(0, positions),
-        None => states,
+    let mut noise = Noise::new(rng.fork(0));
+    let matched = |batch: Batch| {
+        let states = model.states(batch.histories, &mut noise);
+        let [rows, length, hidden] = states.dims();
+        let states = states.reshape([rows * length, hidden]);
+        let states = match batch.positions {
+            Some(positions) => states.select(0, positions),
+            None => states,
+        };
+        (states, batch.targets)
     };
-    let loss = loss.loss(states, model.item_embeddings(), batch.targets, &mut rng.fork(1)) * share;
+    let (states, targets) = batches.into_iter().map(matched).unzip();
+    let (states, targets) = (Tensor::cat(states, 0), Tensor::cat(targets, 0));
+    let loss = loss.loss(states, model.item_embeddings(), targets, &mut rng.fork(1)) * share;
     let value: f64 = loss.clone().without_autodiff().into_data().iter::<f64>().sum();
     (value, parameters::gradients(model, loss.backward()))
 }
@@ -285,10 +296,19 @@ impl<M: SequenceModel> Scorer for Trained<M> {
     fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>> {
         let recent = |query: &Query| query.history.len().saturating_sub(self.length);
         let rows: Vec<&[u32]> = queries.iter().map(|query| &query.history[recent(query)..]).collect();
-        let histories = sequences::pad(&rows, self.num_items, &cx.device);
-        let states = self.model.states(self.model.question(histories), &mut Noise::none());
-        let [rows, length, hidden] = states.dims();
-        let last = states.slice([0..rows, length - 1..length, 0..hidden]).reshape([rows, hidden]);
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|n| rows[*n].len());
+        let mut places = vec![0; rows.len()];
+        order.iter().enumerate().for_each(|(place, n)| places[*n] = place as i64);
+        let sorted: Vec<&[u32]> = order.into_iter().map(|n| rows[n]).collect();
+        let last = |rows: &[&[u32]]| {
+            let histories = sequences::pad(rows, self.num_items, &cx.device);
+            let states = self.model.states(self.model.question(histories), &mut Noise::none());
+            let [rows, length, hidden] = states.dims();
+            states.slice([0..rows, length - 1..length, 0..hidden]).reshape([rows, hidden])
+        };
+        let last = Tensor::cat(sequences::alike(&sorted, &cx.device).into_iter().map(last).collect(), 0);
+        let last = last.select(0, sequences::integers(places, &cx.device));
         Ok(last.matmul(self.model.item_embeddings().transpose()))
     }
 

@@ -38,6 +38,12 @@ impl Shards {
         rows.chunks(rows.len().div_ceil(self.pools.len()).max(1)).collect()
     }
 
+    /// Deals `rows` out to the shards in turn; fewer shards when there are few rows.
+    pub fn deal<T: Clone>(&self, rows: &[T]) -> Vec<Vec<T>> {
+        let shards = self.pools.len().min(rows.len());
+        (0..shards).map(|shard| rows.iter().skip(shard).step_by(shards).cloned().collect()).collect()
+    }
+
     /// Runs `work` on every shard at the same time; results in the shards' order.
     pub fn run<T: Send, R: Send>(&self, shards: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
         let work = &work;
