@@ -93,6 +93,9 @@ plugin! {
     }
 }
 
+/// Tables of interactions, and what the rows of each are for.
+type Parts = Vec<(PathBuf, Part)>;
+
 impl Dataset for Table {
     fn load(&self, cx: &Context) -> Result<Corpus> {
         let folder = cx.cache.join(&self.folder);
@@ -137,7 +140,7 @@ impl Time {
 
 impl Table {
     /// The tables of interactions with what they are for and, if there is one, the table of items.
-    fn paths(&self, folder: &Path) -> Result<(Vec<(PathBuf, Part)>, Option<PathBuf>)> {
+    fn paths(&self, folder: &Path) -> Result<(Parts, Option<PathBuf>)> {
         let find = |path: &PathBuf, fix: &str| present(folder, &[&*path.to_string_lossy()], fix);
         let mut parts =
             vec![(find(&self.interactions, "`folder` and `interactions`, where your table is")?, Part::Train)];

@@ -8,6 +8,8 @@ use super::vector::{self, vectorized};
 use crate::rng::Rng;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 /// Rows of logits that are computed together; `[BLOCK, items]` should fit a core's cache.
@@ -37,25 +39,41 @@ pub fn weighted_cross_entropy(
         return (log_p.gather(1, targets.unsqueeze_dim(1)) * scales).sum().neg();
     }
     let targets: Vec<usize> = targets.into_data().iter::<i64>().map(|target| target as usize).collect();
-    let (rows, columns) = (states.clone().without_autodiff(), items.clone().without_autodiff());
-    let (across, items_learn) = (columns.clone().transpose(), gradient::is_tracked(&items));
-    let (mut value, mut d_states) = (0.0, Vec::new());
-    let mut d_items = items_learn.then(|| Tensor::zeros_like(&columns));
-    for (block, (wanted, scales)) in targets.chunks(BLOCK).zip(scales.chunks(BLOCK)).enumerate() {
-        let rows = rows.clone().narrow(0, block * BLOCK, wanted.len());
-        let logits = rows.clone().matmul(across.clone());
-        let shape = logits.shape();
-        let mut logits: Vec<f32> = logits.into_data().try_into_vec().expect("parameters are f32");
-        value += softmax_minus_target(&mut logits, wanted, scales);
-        let d_logits = Tensor::<2>::from_data(TensorData::new(logits, shape), &columns.device());
-        d_items = d_items.map(|sum| sum + d_logits.clone().transpose().matmul(rows));
-        d_states.push(d_logits.matmul(columns.clone()));
+    let [num_items, hidden] = items.dims();
+    let (rows, columns) = (Values::of(states.clone()), Values::of(items.clone()));
+    let columns = MatRef::from_row_major_slice(&columns, num_items, hidden);
+    let mut logits = vec![0.0; BLOCK.min(targets.len()) * num_items];
+    let (mut value, mut d_states) = (0.0, vec![0.0; rows.len()]);
+    let mut d_items = gradient::is_tracked(&items).then(|| vec![0.0; num_items * hidden]);
+    let blocks = targets.chunks(BLOCK).zip(scales.chunks(BLOCK)).zip(rows.chunks(BLOCK * hidden));
+    for (((wanted, scales), rows), d_rows) in blocks.zip(d_states.chunks_mut(BLOCK * hidden)) {
+        let n = wanted.len();
+        let rows = MatRef::from_row_major_slice(rows, n, hidden);
+        let logits = &mut logits[..n * num_items];
+        multiply(MatMut::from_row_major_slice_mut(logits, n, num_items), Accum::Replace, rows, columns.transpose());
+        value += softmax_minus_target(logits, wanted, scales);
+        let d_logits = MatRef::from_row_major_slice(logits, n, num_items);
+        if let Some(d_items) = &mut d_items {
+            let d_items = MatMut::from_row_major_slice_mut(d_items, num_items, hidden);
+            multiply(d_items, Accum::Add, d_logits.transpose(), rows);
+        }
+        multiply(MatMut::from_row_major_slice_mut(d_rows, n, hidden), Accum::Replace, d_logits, columns);
     }
-    let d_states = Values::of(Tensor::cat(d_states, 0));
     match d_items {
-        Some(d_items) => scalar([states, items], value, [d_states, Values::of(d_items)]),
+        Some(d_items) => scalar([states, items], value, [d_states, d_items]),
         None => scalar([states], value, [d_states]),
     }
+}
+
+/// Puts the product of `a` and `b` into `to`, or adds it.
+///
+/// burn's product would allocate, clear and copy its result, which for logits takes as long as the multiplication.
+fn multiply(to: MatMut<f32>, how: Accum, a: MatRef<f32>, b: MatRef<f32>) {
+    let threads = match rayon::current_num_threads() {
+        1 => Par::Seq,
+        n => Par::rayon(n),
+    };
+    matmul(to, how, a, b, 1.0, threads);
 }
 
 /// A loss over the scores of a few candidates per row.
@@ -101,7 +119,7 @@ pub fn with_negatives(targets: Tensor<1, Int>, num_items: usize, count: usize, r
 }
 
 /// A number whose gradients by `inputs` are known already.
-fn scalar<const N: usize>(inputs: [Tensor<2>; N], value: f64, gradients: [Values; N]) -> Tensor<1> {
+fn scalar<const N: usize>(inputs: [Tensor<2>; N], value: f64, gradients: [Vec<f32>; N]) -> Tensor<1> {
     let inputs = inputs.map(|input| {
         let len = input.shape().num_elements();
         input.reshape([len])
