@@ -150,3 +150,37 @@ fn metrics_as_other_frameworks_define_them() {
     let list = program.ok(&["list", "--sort", "map@10 as elliot|c10"]).out;
     assert!(list.contains("map@10 as elliot|c10 0."), "{list}");
 }
+
+const RERANKED: &str = r#"
+name = "reranked"
+base = "two stages"
+[dataset]
+use = "world"
+users = 120
+items = 60
+max_interactions = 25
+[evaluator]
+metrics = ["ndcg@10"]
+[recommender]
+use = "rerank"
+depth = 5
+retriever = { use = "popularity" }
+ranker = { use = "markov" }
+[[ablation]]
+name = "popularity"
+use.recommender = "popularity"
+[ablation.set.evaluator]
+metrics = ["ndcg@10", "hr@5"]
+"#;
+
+#[test]
+fn a_ranker_stands_beside_what_its_retriever_found() {
+    let program = Program::new();
+    let spec = program.file("reranked.toml", RERANKED);
+    let report = program.ok(&["run", &spec]).out;
+    let ceiling = report.split("ceiling of two stages: hr@5 ").nth(1).expect("a ceiling");
+    let ceiling: f64 = ceiling[..6].parse().expect("a number");
+    assert!(ceiling > 0.0 && ceiling < 1.0, "{report}");
+    let row = report.lines().find(|line| line.starts_with("| popularity")).expect("the retriever's own row");
+    assert!(row.contains(&format!("{ceiling:.4}")), "{ceiling} is not in {row}");
+}

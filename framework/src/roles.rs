@@ -65,6 +65,11 @@ pub trait Recommender: Send + Sync + Debug {
     fn needs_truth(&self) -> bool {
         false
     }
+    /// Where it only orders what something else found: the share of cases in which that found the target, as a metric of
+    /// its own ranking. No order can exceed it, and reports print it.
+    fn ceiling(&self) -> Option<Metric> {
+        None
+    }
 }
 role!(dyn Recommender, "recommender");
 

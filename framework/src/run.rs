@@ -290,7 +290,7 @@ impl Runner {
         let epochs: Vec<Epoch> = serde_json::from_value(recommender.record.notes.clone()).unwrap_or_default();
         let metrics = evaluator.record.notes.clone();
         let plan_table = serde_json::to_value(plan.table()).explain("writing the plan", "the run's record")?;
-        Ok(json!({
+        let mut record = json!({
             "format": crate::store::FORMAT,
             "run": keys.run,
             "name": plan.spec.name,
@@ -311,7 +311,11 @@ impl Runner {
             "outcome": { "metrics": metrics, "checkpoint": recommender.record.files, "scores": evaluator.record.files },
             "log": log,
             "provenance": crate::provenance::provenance(&plan.spec.device.0, self.code),
-        }))
+        });
+        if let Some(ceiling) = plan.spec.recommender.ceiling() {
+            record["ceiling"] = json!(format!("{ceiling}{}", plan.spec.protocol.metric_suffix()));
+        }
+        Ok(record)
     }
 
     fn commit(&self, keys: &Keys, record: Value) -> Result<Finished> {

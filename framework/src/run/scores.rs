@@ -17,7 +17,15 @@ use std::path::Path;
 pub(super) fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: &Path, cx: &Context) -> Result<Value> {
     let cases = split.test.open();
     let outcomes = evaluation::rank(scorer, cases, split.train.num_items(), plan.spec.evaluator.list_depth(), cx)?;
-    let scores = plan.spec.evaluator.evaluate(&outcomes)?.named(&plan.spec.protocol.metric_suffix());
+    let mut scores = plan.spec.evaluator.evaluate(&outcomes)?;
+    if let Some(ceiling) = plan.spec.recommender.ceiling() {
+        let name = ceiling.to_string();
+        if scores.per_user.iter().all(|(metric, _)| *metric != name) {
+            let values = outcomes.ranks.iter().map(|rank| ceiling.value(*rank).unwrap_or(f64::NAN)).collect();
+            scores.per_user.push((name, values));
+        }
+    }
+    let scores = scores.named(&plan.spec.protocol.metric_suffix());
     save_scores(&outcomes, &scores, split, folder)?;
     save_cases(cases, folder)?;
     let mut summary = serde_json::Map::new();

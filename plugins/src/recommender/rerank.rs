@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use framework::context::Context;
 use framework::error::{Error, Explain, Result};
+use framework::metrics::Metric;
 use framework::plugin::Pick;
 use framework::protocol::Train;
 use framework::roles::{Query, Recommender, Scorer};
@@ -14,8 +15,8 @@ framework::plugin! {
     /// others follow in the retriever's order.
     ///
     /// How a recommender that cannot score the whole catalogue, such as a language model, is judged end to end: what the
-    /// retriever does not find is lost. The ceiling, which no ranker can exceed, is the retriever's own `hr@depth`: put it
-    /// among the evaluator's metrics, for it is the same with every ranker. Items of the history are not retrieved where
+    /// retriever does not find is lost. The ceiling, which no ranker can exceed, is the retriever's own `hr@depth`: it is
+    /// measured beside the evaluator's metrics, and the report prints it. Items of the history are not retrieved where
     /// the protocol masks them. Both are trained on the same data; where the protocol has candidates, only those are
     /// retrieved.
     struct Rerank: Recommender = "rerank" {
@@ -58,6 +59,10 @@ impl Recommender for Rerank {
 
     fn needs_truth(&self) -> bool {
         self.retriever.needs_truth() || self.ranker.needs_truth()
+    }
+
+    fn ceiling(&self) -> Option<Metric> {
+        Metric::parse(&format!("hr@{}", self.depth)).ok()
     }
 }
 

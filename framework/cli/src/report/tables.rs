@@ -37,8 +37,9 @@ impl Report {
         }
         let line = |row: &Row| {
             let mut line = vec![row.variant.clone()];
+            let missing = if row.records.is_empty() { "not run" } else { "not measured" };
             let cell =
-                |name: &&str| row.cells.iter().find(|(n, _)| n == name).map_or("not run".into(), |(_, i)| shown(i));
+                |name: &&str| row.cells.iter().find(|(n, _)| n == name).map_or(missing.into(), |(_, i)| shown(i));
             line.extend(metrics.iter().map(cell));
             if compared {
                 let (difference, verdict) = match &row.difference {
@@ -148,6 +149,7 @@ impl Report {
         notes.push(format!(
             "brackets: 95 % bootstrap interval over {over}; d: the difference in standard deviations of the users' differences"
         ));
+        notes.extend(self.ceilings());
         notes.extend(self.family());
         notes.push(controls(first));
         notes.push(format!("the test split of this protocol was opened {} times", self.openings));
@@ -156,6 +158,21 @@ impl Report {
         }
         notes.extend(self.unattributed.clone());
         notes
+    }
+
+    /// What the rows that only order what something else found could have reached: a line each.
+    fn ceilings(&self) -> Vec<String> {
+        let line = |row: &Row| {
+            let metric = row.records.first()?["ceiling"].as_str()?;
+            let values = row.records.iter().filter_map(|record| record["metrics"][metric]["mean"].as_f64());
+            let values: Vec<f64> = values.collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            Some(format!(
+                "ceiling of {}: {metric} {mean:.4}, the cases whose target its retriever found; what was not found no ranker can order",
+                row.variant
+            ))
+        };
+        self.rows.iter().filter_map(line).collect()
     }
 
     /// Which rows were compared and how, and what they could have shown at all.
