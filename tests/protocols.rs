@@ -44,6 +44,9 @@ fn every_split_leaves_targets_out_of_training() {
         .map(|n| [Part::Test, Part::Validation].get(left(n) - 1).copied())
         .map(|part| part.unwrap_or(Part::Train))
         .collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    corpus.save(folder.path()).expect("it is saved");
+    assert_eq!(Corpus::load(folder.path()).expect("it is read").interactions, corpus.interactions);
     for plugin in <dyn SplitRule>::plugins() {
         let split = divided(&corpus, &format!("k_core = 0\nsplit.use = \"{}\"", plugin.name));
         let validation = &split.train.validation;
@@ -52,6 +55,7 @@ fn every_split_leaves_targets_out_of_training() {
             let trained = &split.train.sequences[*user as usize].items;
             assert!(history.starts_with(trained) && !trained.contains(target), "{}, user {user}", plugin.name);
         }
+        assert_eq!(split.statistics.own_split_unused, plugin.name != "given");
         let leak = split.statistics.leak_rate.expect("the world has times");
         assert_eq!(leak == 0.0, plugin.name == "global_time", "{} leaks {leak}", plugin.name);
     }

@@ -84,6 +84,9 @@ pub struct Statistics {
     /// Test cases whose target no training interaction has.
     #[serde(default)]
     pub cold_targets: usize,
+    /// Whether the data has a split of its own that the protocol does not take.
+    #[serde(default)]
+    pub own_split_unused: bool,
 }
 
 /// One user's training interactions, oldest first.
@@ -93,6 +96,14 @@ pub struct Sequence {
     pub items: Vec<u32>,
     /// Their timestamps.
     pub timestamps: Vec<i64>,
+}
+
+impl Sequence {
+    /// Those at `places`, in that order.
+    fn at(&self, places: &[usize]) -> Self {
+        let (items, timestamps) = places.iter().map(|place| (self.items[*place], self.timestamps[*place])).unzip();
+        Self { items, timestamps }
+    }
 }
 
 /// Users whose next item is known to whoever holds this.
@@ -129,6 +140,7 @@ impl Cases {
         Query {
             user: self.users[n],
             history: &history[history.len().saturating_sub(self.max_history)..],
+            seen: history,
             candidates: self.candidates.get(n).map(Vec::as_slice),
         }
     }
@@ -206,16 +218,17 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
             .fix("a lower k_core, or more data"));
     }
     let whole = filter::sequences(corpus, &kept);
+    let mut given = filter::parts(corpus, &kept);
     let chosen = match protocol.most_popular {
         0 => Cow::Borrowed(&whole),
-        n => Cow::Owned(filter::most_popular(&whole, kept.items.len(), n)),
+        n => {
+            let places = filter::most_popular(&whole, kept.items.len(), n);
+            for (parts, places) in given.iter_mut().flatten().zip(&places) {
+                *parts = places.iter().map(|place| parts[*place]).collect();
+            }
+            Cow::Owned(whole.iter().zip(&places).map(|(sequence, places)| sequence.at(places)).collect())
+        }
     };
-    let given = filter::parts(corpus, &kept);
-    if given.is_some() && protocol.most_popular > 0 {
-        return Err(Error::new("most_popular chooses interactions, and so does the split of the data set")
-            .at("protocol.most_popular")
-            .fix("most_popular = 0"));
-    }
     let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
     let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
     let trained = divide::trained(&sequences, kept.items.len());
@@ -230,6 +243,7 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         training: sequences.iter().map(|sequence| sequence.items.len()).sum(),
         leak_rate: (!corpus.untimed).then(|| divide::leak_rate(&chosen, &cuts, &sequences, &test)),
         copied_targets: divide::copied(&sequences, &test),
+        own_split_unused: given.is_some() && !protocol.split.takes_given(),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
     let train = Train {

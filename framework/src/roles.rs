@@ -48,6 +48,10 @@ pub trait SplitRule: Send + Sync + Debug {
     /// Where each of the users' interactions, oldest first, are divided. The framework sees to it that no target is
     /// trained on.
     fn cut(&self, users: &[Sequence], source: Source) -> Result<Vec<Cut>>;
+    /// Whether it takes the split that the data may have of its own; where it does not, the report says so.
+    fn takes_given(&self) -> bool {
+        false
+    }
 }
 role!(dyn SplitRule, "split");
 
@@ -74,12 +78,14 @@ pub trait Recommender: Send + Sync + Debug {
 role!(dyn Recommender, "recommender");
 
 /// A user's history up to the moment of the prediction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Query<'a> {
     /// The user's index.
     pub user: u32,
     /// Item indices, oldest first, at most the protocol's `max_history`.
     pub history: &'a [u32],
+    /// All that the user met, of which `history` is the end: what the ranking leaves out where the protocol masks.
+    pub seen: &'a [u32],
     /// The only items whose scores count, or `None` when all do.
     pub candidates: Option<&'a [u32]>,
 }

@@ -7,6 +7,7 @@ use crate::adam::{Adam, add, clip};
 use crate::checkpoint::{self, Tensors};
 use crate::context::{Context, Epoch};
 use crate::error::{Error, Explain, Result};
+use crate::fused::products;
 use crate::host::Shards;
 use crate::noise::Noise;
 use crate::parameters;
@@ -309,7 +310,7 @@ impl<M: SequenceModel> Scorer for Trained<M> {
         };
         let last = Tensor::cat(sequences::alike(&sorted, &cx.device).into_iter().map(last).collect(), 0);
         let last = last.select(0, sequences::integers(places, &cx.device));
-        Ok(last.matmul(self.model.item_embeddings().transpose()))
+        Ok(products(last, self.model.item_embeddings()))
     }
 
     fn save(&self, folder: &Path) -> Result<()> {

@@ -4,6 +4,7 @@ use crate::descent::{self, Pairwise, Step};
 use burn::tensor::{Tensor, TensorData};
 use framework::context::Context;
 use framework::error::Result;
+use framework::fused::products;
 use framework::host;
 use framework::rng::Rng;
 use framework::roles::{Query, Scorer};
@@ -84,6 +85,11 @@ impl<const N: usize> Factors<N> {
         }
     }
 
+    /// An item's factors for all contexts, one after the other.
+    fn item(&self, item: usize) -> impl Iterator<Item = f32> {
+        self.items.iter().flat_map(move |factors| &factors[item * self.width..][..self.width]).copied()
+    }
+
     fn row(&self, n: u32) -> std::ops::Range<usize> {
         n as usize * self.width..(n as usize + 1) * self.width
     }
@@ -124,21 +130,22 @@ impl<const N: usize> Pairwise for Factors<N> {
 impl<const N: usize> Scorer for Factors<N> {
     fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>> {
         let (width, num_items) = (self.width, self.biases.len());
-        let matrix = |values: Vec<f32>, rows: usize, columns: usize| {
-            Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &cx.device)
+        let matrix = |values: Vec<f32>, rows: usize| {
+            Tensor::<2>::from_data(TensorData::new(values, [rows, N * width + 1]), &cx.device)
         };
-        let contexts: Vec<[Option<u32>; N]> = queries.iter().map(self.contexts_of).collect();
-        let mut scores = matrix(self.biases.clone(), 1, num_items);
-        for (n, (factors, items)) in self.contexts.iter().zip(&self.items).enumerate() {
-            let row = |contexts: &[Option<u32>; N]| match contexts[n] {
-                Some(row) => factors[row as usize * width..][..width].to_vec(),
-                None => vec![0.0; width],
-            };
-            let rows: Vec<f32> = contexts.iter().flat_map(row).collect();
-            let items = matrix(items.clone(), num_items, width).transpose();
-            scores = scores.add(matrix(rows, queries.len(), width).matmul(items));
+        // One column more, which is one in every row of contexts, adds the items' biases.
+        let mut rows = Vec::with_capacity(queries.len() * (N * width + 1));
+        for query in queries {
+            for (context, factors) in (self.contexts_of)(query).into_iter().zip(&self.contexts) {
+                match context {
+                    Some(row) => rows.extend(&factors[row as usize * width..][..width]),
+                    None => rows.resize(rows.len() + width, 0.0),
+                }
+            }
+            rows.push(1.0);
         }
-        Ok(scores)
+        let items = (0..num_items).flat_map(|item| self.item(item).chain([self.biases[item]])).collect();
+        Ok(products(matrix(rows, queries.len()), matrix(items, num_items)))
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
@@ -148,8 +155,7 @@ impl<const N: usize> Scorer for Factors<N> {
     /// Those of all contexts side by side, `[items, N * width]`, without the biases.
     fn item_embeddings(&self) -> Option<Tensor<2>> {
         let (width, num_items) = (self.width, self.biases.len());
-        let row = |item: usize| self.items.iter().flat_map(move |factors| &factors[item * width..][..width]);
-        let rows: Vec<f32> = (0..num_items).flat_map(row).copied().collect();
+        let rows: Vec<f32> = (0..num_items).flat_map(|item| self.item(item)).collect();
         Some(Tensor::from_data(TensorData::new(rows, [num_items, N * width]), &host::device()))
     }
 }
@@ -193,8 +199,7 @@ mod tests {
             is_biased: true,
             contexts_of: |query| [Some(query.user), query.history.last().copied()],
         };
-        let queries =
-            [Query { user: 0, history: &[1, 0], candidates: None }, Query { user: 1, history: &[], candidates: None }];
+        let queries = [Query { history: &[1, 0], ..Query::default() }, Query { user: 1, ..Query::default() }];
         let scores = factors.score(&queries, &cx).expect("scores").into_data();
         assert_eq!(scores.try_to_vec::<f32>().expect("floats"), [301.5, 3010.0, 2.5, 20.0]);
         let items = factors.item_embeddings().expect("they are there");

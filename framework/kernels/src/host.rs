@@ -61,3 +61,16 @@ impl Shards {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Shards, device};
+
+    #[test]
+    fn rows_are_dealt_out_in_turn() {
+        let shards = Shards::new(&device()).expect("threads");
+        assert_eq!(shards.deal(&[1, 2, 3]), [vec![1, 3], vec![2]]);
+        assert_eq!(shards.deal(&[1]), [[1]]);
+        assert!(shards.deal::<u8>(&[]).is_empty());
+    }
+}

@@ -106,8 +106,9 @@ pub(super) fn k_core(corpus: &Corpus, k: KCore) -> Kept {
     }
 }
 
-/// Of each sequence the `n` interactions whose items have the most of them, of equals the earlier ones; still in time.
-pub(super) fn most_popular(whole: &[Sequence], num_items: usize, n: usize) -> Vec<Sequence> {
+/// Of each sequence the places of the `n` interactions whose items have the most of them, of equals the earlier ones;
+/// still in time.
+pub(super) fn most_popular(whole: &[Sequence], num_items: usize, n: usize) -> Vec<Vec<usize>> {
     let mut counts = vec![0usize; num_items];
     whole.iter().flat_map(|sequence| &sequence.items).for_each(|item| counts[*item as usize] += 1);
     let chosen = |sequence: &Sequence| {
@@ -115,10 +116,7 @@ pub(super) fn most_popular(whole: &[Sequence], num_items: usize, n: usize) -> Ve
         places.sort_by_key(|place| std::cmp::Reverse(counts[sequence.items[*place] as usize]));
         places.truncate(n);
         places.sort_unstable();
-        Sequence {
-            items: places.iter().map(|place| sequence.items[*place]).collect(),
-            timestamps: places.iter().map(|place| sequence.timestamps[*place]).collect(),
-        }
+        places
     };
     whole.iter().map(chosen).collect()
 }
@@ -151,10 +149,13 @@ pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
 /// What the interactions of `sequences` are for, where the data has a split of its own.
 pub(super) fn parts(corpus: &Corpus, kept: &Kept) -> Option<Vec<Vec<Part>>> {
     let data = &corpus.interactions;
+    if data.part.is_empty() {
+        return None;
+    }
     let mut parts = vec![Vec::new(); corpus.users.len()];
     kept.in_time(corpus).for_each(|row| parts[data.user[row] as usize].extend(data.part.get(row)));
     let of_user = |user: &u32| std::mem::take(&mut parts[*user as usize]);
-    (!data.part.is_empty()).then(|| kept.users.iter().map(of_user).collect())
+    Some(kept.users.iter().map(of_user).collect())
 }
 
 #[cfg(test)]
@@ -199,6 +200,19 @@ mod tests {
             |items: &[u32]| Sequence { items: items.to_vec(), timestamps: (0..items.len() as i64).collect() };
         // Item 1 has three interactions, items 0 and 2 one each.
         let chosen = most_popular(&[sequence(&[2, 1, 0]), sequence(&[1]), sequence(&[1])], 3, 2);
-        assert_eq!(chosen, [sequence(&[2, 1]), sequence(&[1]), sequence(&[1])]);
+        assert_eq!(chosen, [vec![0, 1], vec![0], vec![0]]);
+        assert_eq!(sequence(&[2, 1, 0]).at(&chosen[0]), sequence(&[2, 1]));
+    }
+
+    #[test]
+    fn parts_stay_with_their_interactions() {
+        use Part::{Test, Train, Validation};
+        // Item 2 goes with the k-core, and with it a row of user 0; user 1's rows are not in the order of time.
+        let mut corpus = corpus(&[(0, 0, 1), (0, 2, 2), (0, 1, 3), (1, 1, 9), (1, 0, 8)]);
+        corpus.interactions.part = vec![Train, Validation, Test, Test, Train];
+        let kept = k_core(&corpus, KCore { users: 1, items: 2 });
+        assert_eq!(parts(&corpus, &kept), Some(vec![vec![Train, Test], vec![Train, Test]]));
+        corpus.interactions.part.clear();
+        assert_eq!(parts(&corpus, &kept), None);
     }
 }

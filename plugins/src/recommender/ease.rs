@@ -163,8 +163,7 @@ mod tests {
     use framework::roles::{Query, Recommender, Scorer};
 
     fn scores(scorer: &dyn Scorer, histories: &[&[u32]], cx: &Context) -> Vec<f32> {
-        let queries: Vec<Query> =
-            histories.iter().map(|history| Query { user: 0, history, candidates: None }).collect();
+        let queries: Vec<Query> = histories.iter().map(|history| Query { history, ..Query::default() }).collect();
         scorer.score(&queries, cx).expect("scores").into_data().try_to_vec().expect("floats")
     }
 

@@ -81,7 +81,7 @@ mod tests {
         let (cx, _folder) = context();
         let (train, model): (_, Fpmc) = (cycle(12, 64, 9), defaults());
         let scorer = model.fit(&train, &cx).expect("it trains");
-        let query = |user, history| Query { user, history, candidates: None };
+        let query = |user, history| Query { user, history, ..Query::default() };
         let queries = [query(0, &[3, 4]), query(0, &[9, 4]), query(0, &[4, 3]), query(1, &[3, 4])];
         let scores = scorer.score(&queries, &cx).expect("scores").into_data();
         let scores: Vec<f32> = scores.try_to_vec().expect("floats");

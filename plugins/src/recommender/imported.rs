@@ -174,7 +174,7 @@ mod tests {
         let model = Imported { file };
         model.fit(&train, &cx)?.save(folder.path())?;
         let scorer = model.load(folder.path(), &train, &cx)?;
-        let query = Query { user: 1, history: &[1], candidates: None };
+        let query = Query { user: 1, history: &[1], ..Query::default() };
         Ok(scorer.score(&[query], &cx)?.into_data().iter::<f32>().collect())
     }
 

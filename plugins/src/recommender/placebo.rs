@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use framework::context::Context;
 use framework::error::Result;
+use framework::metrics::Metric;
 use framework::plugin::Pick;
 use framework::protocol::Train;
 use framework::roles::{Query, Recommender, Scorer};
@@ -44,6 +45,10 @@ impl Recommender for Placebo {
 
     fn needs_truth(&self) -> bool {
         self.of.needs_truth()
+    }
+
+    fn ceiling(&self) -> Option<Metric> {
+        self.of.ceiling()
     }
 }
 
@@ -100,7 +105,7 @@ mod tests {
         let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
         let scorer = Permuted { scorer: Box::new(Listener(seen.clone())), permutes: true };
         let candidates: Vec<u32> = (0..9).collect();
-        let query = |user, candidates| Query { user, history: &[], candidates };
+        let query = |user, candidates| Query { user, candidates, ..Query::default() };
         scorer.score(&[query(1, Some(&candidates)), query(2, Some(&candidates)), query(3, None)], &cx).expect("scores");
         scorer.score(&[query(1, Some(&candidates))], &cx).expect("scores");
         let mut seen = seen.lock().expect("no panic").clone();

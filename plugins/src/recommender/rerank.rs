@@ -19,7 +19,7 @@ framework::plugin! {
     /// measured beside the evaluator's metrics, and the report prints it. Items of the history are not retrieved where
     /// the protocol masks them. Both are trained on the same data; where the protocol has candidates, only those are
     /// retrieved.
-    struct Rerank: Recommender = "rerank" {
+    struct Rerank: Recommender = "rerank" version 2 {
         /// What finds.
         retriever: Pick<dyn Recommender>,
         /// What orders.
@@ -75,7 +75,7 @@ impl Rerank {
 impl Stages {
     /// The items with the best of a query's scores, of equals the first.
     fn best(&self, query: &Query, scores: &[f32]) -> Vec<u32> {
-        let seen = |item: &u32| self.mask_seen && query.history.contains(item);
+        let seen = |item: &u32| self.mask_seen && query.seen.contains(item);
         let mut items: Vec<u32> = match query.candidates {
             Some(candidates) => candidates.to_vec(),
             None => (0..scores.len() as u32).filter(|item| !seen(item)).collect(),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_found_is_put_in_the_rankers_order_above_the_rest() {
-        let query = Query { user: 0, history: &[4], candidates: None };
+        let query = Query { history: &[4], seen: &[4], ..Query::default() };
         let (retriever, ranker) = ([1e6, 5.0, 4.0, 1.0, 2e6], [0.0, 9.0, 8.0, 99.0, 1.0]);
         assert_eq!(order(&retriever, &ranker, query, false), [4, 0, 1, 2, 3]);
         assert_eq!(order(&retriever, &ranker, query, true)[..2], [1, 0]);

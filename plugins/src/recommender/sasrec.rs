@@ -128,14 +128,16 @@ impl SequenceModel for Network {
 #[cfg(test)]
 mod tests {
     use super::SasRec;
-    use crate::fixture::{context, cycle};
+    use crate::fixture::{context, cycle, train};
+    use burn::tensor::activation::log_softmax;
     use burn::tensor::{Device, Int, Tensor};
     use framework::noise::Noise;
     use framework::parameters;
     use framework::plugin::{Setting, defaults};
     use framework::problem::Reader;
     use framework::rng::Rng;
-    use framework::roles::Recommender;
+    use framework::roles::{Query, Recommender};
+    use framework::sequences::{Batch, windows};
     use framework::toml;
     use framework::training::SequenceModel;
 
@@ -214,6 +216,48 @@ mod tests {
         let queries: Vec<_> = (0..train.validation.len()).map(|n| train.validation.query(n)).collect();
         let scores = |scorer: &dyn framework::roles::Scorer| scorer.score(&queries, &cx).expect("scores").into_data();
         assert_eq!(scores(&*fitted), scores(&*loaded));
+    }
+
+    /// Forty rows of three items and forty of thirty, one after the other: worth two batches.
+    fn mixed() -> Vec<Vec<u32>> {
+        let row = |n: u32| (0..if n.is_multiple_of(2) { 3 } else { 30 }).map(|k| (n + k * (1 + n % 5)) % 12).collect();
+        (0..80).map(row).collect()
+    }
+
+    #[test]
+    fn short_and_long_histories_are_scored_together_as_alone() {
+        let (cx, _folder) = context();
+        let scorer = sasrec("training = { max_epochs = 1 }").fit(&cycle(12, 20, 9), &cx).expect("it trains");
+        let histories = mixed();
+        let queries: Vec<Query> = histories.iter().map(|history| Query { history, ..Query::default() }).collect();
+        let scores = |queries: &[Query]| -> Vec<f32> {
+            scorer.score(queries, &cx).expect("scores").into_data().try_to_vec().expect("floats")
+        };
+        let alone: Vec<f32> = queries.iter().flat_map(|query| scores(&[*query])).collect();
+        for (a, b) in scores(&queries).iter().zip(&alone) {
+            assert!((a - b).abs() < 1e-4, "{a} but {b}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_cut_learns_from_the_mean_of_all_positions() {
+        let (cx, _folder) = context();
+        let rows = mixed();
+        let train = train(12, &rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let model = sasrec("dropout = 0.0\ntraining = { max_epochs = 1, batch_size = 1000 }");
+        model.fit(&train, &cx).expect("it trains");
+        let network = parameters::initialize(model.network(12, &cx.device), &cx.rng("initial values"));
+        let (mut sum, mut positions) = (0.0, 0);
+        for row in windows(&train.sequences, 50) {
+            let batch = Batch::new(&[row], 12, &cx.device);
+            let states = network.states(batch.histories, &mut Noise::none()).reshape([row.len() - 1, 64]);
+            let logits = log_softmax(states.matmul(network.item_embeddings().transpose()), 1);
+            let chosen = logits.gather(1, batch.targets.unsqueeze_dim(1)).into_data();
+            sum -= chosen.iter::<f64>().sum::<f64>();
+            positions += row.len() - 1;
+        }
+        let (loss, expected) = (cx.epochs()[0].loss, sum / positions as f64);
+        assert!((loss - expected).abs() < 1e-4, "{loss} but {expected}");
     }
 
     /// What a diverged model's loss is.

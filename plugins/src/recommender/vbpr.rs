@@ -247,7 +247,7 @@ mod tests {
         model.tastes = vec![1.0, 0.0, 0.0, 10.0];
         model.map = vec![1.0, 2.0, 3.0, 4.0];
         model.looks = vec![0.5, 0.25];
-        let queries = [0, 1].map(|user| Query { user, history: &[], candidates: None });
+        let queries = [0, 1].map(|user| Query { user, ..Query::default() });
         let scores = model.score(&queries, &cx).expect("scores").into_data();
         // Mapped, the features are (1, 2) and (6, 8).
         assert_eq!(scores.try_to_vec::<f32>().expect("floats"), [1.5, 6.5, 20.5, 80.5]);

@@ -27,12 +27,17 @@ impl SplitRule for Given {
         };
         let cuts = users.iter().zip(parts).enumerate().map(|(user, (_, parts))| {
             self.cut_one(parts).ok_or_else(|| {
-                Error::new(format!("leak: user {user} (counted from 0) has a training interaction after one held out"))
+                let what = "interactions that are not in the order training, validation, test";
+                Error::new(format!("leak: user {user} of those that the k-core left, counted from 0, has {what}"))
                     .at("protocol.split `given`")
                     .fix("files that divide each user's interactions in time; or the rule `ratio`, which does")
             })
         });
         cuts.collect()
+    }
+
+    fn takes_given(&self) -> bool {
+        true
     }
 }
 

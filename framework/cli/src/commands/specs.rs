@@ -33,12 +33,15 @@ impl Cli {
         let store = self.store()?;
         let cache = self.cache()?;
         let mut first: BTreeMap<String, String> = BTreeMap::new();
+        let mut said = String::new();
         for plan in &settled(&loaded.plans, &store, &cache)? {
             let title = format!("{} seed {}", plan.variant, plan.seed);
             let keys = match keys(plan, &cache) {
                 Ok(keys) => keys,
                 Err(error) => {
-                    println!("# {title}: {}", error.to_string().replace('\n', "\n#  "));
+                    let error = error.to_string().replace('\n', "\n#  ");
+                    println!("# {title}: {}", if error == said { "the same" } else { &error });
+                    said = error;
                     continue;
                 }
             };

@@ -167,7 +167,7 @@ impl Report {
             let values = row.records.iter().filter_map(|record| record["metrics"][metric]["mean"].as_f64());
             let values: Vec<f64> = values.collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;
-            Some(format!(
+            (!values.is_empty()).then(|| format!(
                 "ceiling of {}: {metric} {mean:.4}, the cases whose target its retriever found; what was not found no ranker can order",
                 row.variant
             ))
@@ -235,8 +235,15 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
     };
     vec![
         format!(
-            "data: {} users, {} items, {} interactions; {ties}",
-            data["users"], data["items"], data["interactions"]
+            "data: {} users, {} items, {} interactions; {ties}{}",
+            data["users"],
+            data["items"],
+            data["interactions"],
+            if data["own_split_unused"] == true {
+                "; WARNING: the split that comes with it is not the one used"
+            } else {
+                ""
+            }
         ),
         format!(
             "protocol: {}, {name}, {} for {} users, seen items {masked}, at most {} interactions of history; fingerprint {}",

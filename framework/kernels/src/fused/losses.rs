@@ -4,12 +4,12 @@
 //! live a cache-sized block at a time.
 
 use super::gradient::{self, Values};
+use super::products::multiply;
 use super::vector::{self, vectorized};
 use crate::rng::Rng;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 /// Rows of logits that are computed together; `[BLOCK, items]` should fit a core's cache.
@@ -63,17 +63,6 @@ pub fn weighted_cross_entropy(
         Some(d_items) => scalar([states, items], value, [d_states, d_items]),
         None => scalar([states], value, [d_states]),
     }
-}
-
-/// Puts the product of `a` and `b` into `to`, or adds it.
-///
-/// burn's product would allocate, clear and copy its result, which for logits takes as long as the multiplication.
-fn multiply(to: MatMut<f32>, how: Accum, a: MatRef<f32>, b: MatRef<f32>) {
-    let threads = match rayon::current_num_threads() {
-        1 => Par::Seq,
-        n => Par::rayon(n),
-    };
-    matmul(to, how, a, b, 1.0, threads);
 }
 
 /// A loss over the scores of a few candidates per row.
