@@ -126,6 +126,21 @@ fn every_plugin_is_documented_and_reads_what_it_writes() {
     documented::<dyn Embeddings>();
 }
 
+/// What is stored under a key must not be found after a part of what made it has changed.
+#[test]
+fn an_identity_holds_the_versions_of_parts_at_any_depth() {
+    let markov = r#"{ use = "markov" }"#;
+    let rerank = format!(r#"{{ use = "rerank", retriever = {markov}, ranker = {markov} }}"#);
+    let parts = |ranker: &str| {
+        let text = format!("use = \"rerank\"\nretriever = {markov}\nranker = {ranker}");
+        pick::<dyn Recommender>(&text).identity().get("parts").cloned()
+    };
+    assert_eq!(parts(markov), None, "no part of it has been raised");
+    let raised = serde_json::json!({ "recommender.rerank": 2 });
+    assert_eq!(parts(&rerank), Some(raised.clone()));
+    assert_eq!(parts(&format!(r#"{{ use = "placebo", of = {rerank} }}"#)), Some(raised));
+}
+
 #[test]
 fn every_dataset_loads_the_same_corpus_twice_and_survives_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -3,8 +3,10 @@
 //! `settings!` makes a struct that reads itself from a TOML table and reports every mistake in it; `plugin!` is
 //! `settings!` plus a line in the role's registry; `Pick` is a field that holds any plugin of a role.
 
+mod values;
+
 use crate::problem::Reader;
-use std::{fmt, ops::Deref, ops::RangeBounds, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Deref, ops::RangeBounds, sync::Arc};
 use toml::{Table, Value};
 
 /// One key of a table.
@@ -29,123 +31,14 @@ pub trait Setting: Sized {
     fn read(value: &Value, reader: &mut Reader) -> Option<Self>;
     /// Writes it back, every default spelled out.
     fn write(&self) -> Value;
-}
-
-macro_rules! integers {
-    ($($ty:ty),*) => { $(impl Setting for $ty {
-        fn kind() -> String {
-            "integer".into()
-        }
-        fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-            match value.as_integer().map(<$ty>::try_from) {
-                Some(Ok(number)) => Some(number),
-                Some(Err(_)) => reader.out_of_range(value, &format!("an integer from {} to {}", <$ty>::MIN, <$ty>::MAX)),
-                None => reader.wrong_type(value, &Self::kind()),
-            }
-        }
-        fn write(&self) -> Value {
-            Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
-        }
-    })* };
-}
-integers!(usize, u64, u32, i64);
-
-impl Setting for f64 {
-    fn kind() -> String {
-        "number".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        match value {
-            Value::Float(number) if number.is_finite() => Some(*number),
-            Value::Integer(number) => Some(*number as f64),
-            _ => reader.wrong_type(value, "finite number"),
-        }
-    }
-    fn write(&self) -> Value {
-        Value::Float(*self)
+    /// The versions, where above 1, of the plugins in it.
+    fn versions(&self) -> Versions {
+        Versions::new()
     }
 }
 
-impl Setting for bool {
-    fn kind() -> String {
-        "true or false".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        value.as_bool().or_else(|| reader.wrong_type(value, &Self::kind()))
-    }
-    fn write(&self) -> Value {
-        Value::Boolean(*self)
-    }
-}
-
-impl Setting for String {
-    fn kind() -> String {
-        "string".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        value.as_str().map(String::from).or_else(|| reader.wrong_type(value, &Self::kind()))
-    }
-    fn write(&self) -> Value {
-        Value::String(self.clone())
-    }
-}
-
-impl Setting for PathBuf {
-    fn kind() -> String {
-        "path".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        value.as_str().map(PathBuf::from).or_else(|| reader.wrong_type(value, &Self::kind()))
-    }
-    fn write(&self) -> Value {
-        Value::String(self.display().to_string())
-    }
-}
-
-impl Setting for Table {
-    fn kind() -> String {
-        "table".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        value.as_table().cloned().or_else(|| reader.wrong_type(value, &Self::kind()))
-    }
-    fn write(&self) -> Value {
-        Value::Table(self.clone())
-    }
-}
-
-impl<T: Setting> Setting for Vec<T> {
-    fn kind() -> String {
-        format!("list of {}", T::kind())
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        let Some(values) = value.as_array() else {
-            return reader.wrong_type(value, &Self::kind());
-        };
-        let read: Vec<Option<T>> =
-            values.iter().enumerate().map(|(n, v)| reader.inside(&n.to_string(), |r| T::read(v, r))).collect();
-        read.into_iter().collect()
-    }
-    fn write(&self) -> Value {
-        Value::Array(self.iter().map(T::write).collect())
-    }
-}
-
-/// A part that may be left out: `false` in TOML.
-impl<T: Setting> Setting for Option<T> {
-    fn kind() -> String {
-        format!("{}, or false for none", T::kind())
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        match value {
-            Value::Boolean(false) => Some(None),
-            value => T::read(value, reader).map(Some),
-        }
-    }
-    fn write(&self) -> Value {
-        self.as_ref().map_or(Value::Boolean(false), T::write)
-    }
-}
+/// Versions of plugins by their role and name, as in `loss.bpr`.
+pub type Versions = BTreeMap<String, u32>;
 
 /// A named choice: an enum whose values are words in TOML.
 #[macro_export]
@@ -229,6 +122,10 @@ macro_rules! settings {
                 $( table.insert($crate::plugin::key(stringify!($field)).into(), $crate::plugin::Setting::write(&self.$field)); )*
                 $crate::toml::Value::Table(table)
             }
+            fn versions(&self) -> $crate::plugin::Versions {
+                let found: Vec<$crate::plugin::Versions> = Vec::from([$( $crate::plugin::Setting::versions(&self.$field) ),*]);
+                found.into_iter().flatten().collect()
+            }
         }
     };
 }
@@ -262,8 +159,8 @@ pub struct Plugin<R: ?Sized + 'static> {
     pub read: Read<R>,
 }
 
-/// From a table to the plugin and the table with every default written out.
-pub type Read<R> = fn(&Table, &mut Reader) -> Option<(Arc<R>, Table)>;
+/// From a table to the plugin, the table with every default written out, and the versions of the plugins in it.
+pub type Read<R> = fn(&Table, &mut Reader) -> Option<(Arc<R>, Table, Versions)>;
 
 /// A slot in an experiment that exactly one plugin fills.
 pub trait Role: Send + Sync + fmt::Debug + 'static {
@@ -277,6 +174,7 @@ pub trait Role: Send + Sync + fmt::Debug + 'static {
 pub struct Pick<R: ?Sized + Role> {
     name: &'static str,
     version: u32,
+    parts: Versions,
     table: Table,
     plugin: Arc<R>,
 }
@@ -297,9 +195,14 @@ impl<R: ?Sized + Role> Pick<R> {
         self.name
     }
 
-    /// All that decides what the plugin does: settings with defaults, and its version.
+    /// All that decides what the plugin does: settings with defaults, its version, and those of its parts that have
+    /// been raised.
     pub fn identity(&self) -> serde_json::Value {
-        serde_json::json!({ "settings": self.table, "version": self.version })
+        let mut identity = serde_json::json!({ "settings": self.table, "version": self.version });
+        if !self.parts.is_empty() {
+            identity["parts"] = serde_json::json!(self.parts);
+        }
+        identity
     }
 }
 
@@ -312,7 +215,8 @@ impl<R: ?Sized + Role> Deref for Pick<R> {
 
 impl<R: ?Sized + Role> Clone for Pick<R> {
     fn clone(&self) -> Self {
-        Self { name: self.name, version: self.version, table: self.table.clone(), plugin: self.plugin.clone() }
+        let Self { name, version, parts, table, plugin } = self;
+        Self { name, version: *version, parts: parts.clone(), table: table.clone(), plugin: plugin.clone() }
     }
 }
 
@@ -341,14 +245,19 @@ impl<R: ?Sized + Role> Setting for Pick<R> {
         };
         let mut settings = table.clone();
         settings.remove("use");
-        let (built, rest) = (plugin.read)(&settings, reader)?;
+        let (built, rest, parts) = (plugin.read)(&settings, reader)?;
         let mut table = Table::from_iter([("use".to_string(), Value::from(plugin.name))]);
         table.extend(rest);
-        Some(Self { name: plugin.name, version: plugin.version, table, plugin: built })
+        Some(Self { name: plugin.name, version: plugin.version, parts, table, plugin: built })
     }
 
     fn write(&self) -> Value {
         Value::Table(self.table.clone())
+    }
+
+    fn versions(&self) -> Versions {
+        let own = (self.version > 1).then(|| (format!("{}.{}", R::ROLE, self.name), self.version));
+        self.parts.clone().into_iter().chain(own).collect()
     }
 }
 
@@ -394,7 +303,8 @@ macro_rules! plugin {
                     use $crate::plugin::Setting;
                     let settings = $ty::read(&$crate::toml::Value::Table(table.clone()), reader)?;
                     let $crate::toml::Value::Table(full) = settings.write() else { return None };
-                    Some((std::sync::Arc::new(settings), full))
+                    let parts = settings.versions();
+                    Some((std::sync::Arc::new(settings), full, parts))
                 },
             }
         }
