@@ -61,6 +61,66 @@ fn every_split_leaves_targets_out_of_training() {
     }
 }
 
+/// Three users, whose times and items are known.
+fn known(rows: &[(u32, u32, i64)]) -> Corpus {
+    let mut corpus = world();
+    corpus.users = (0..3).map(|user| format!("u{user}")).collect();
+    let column = |of: fn(&(u32, u32, i64)) -> u32| rows.iter().map(of).collect();
+    corpus.interactions.user = column(|row| row.0);
+    corpus.interactions.item = column(|row| row.1);
+    corpus.interactions.timestamp = rows.iter().map(|row| row.2).collect();
+    corpus
+}
+
+const BY_LAST: &str = "k_core = 0\nsplit.use = \"leave_one_out\"";
+
+const KNOWN: [(u32, u32, i64); 13] = [
+    (0, 1, 10),
+    (0, 2, 20),
+    (0, 3, 30),
+    (0, 4, 40),
+    (0, 1, 50), // its own first item again
+    (1, 5, 25),
+    (1, 2, 35),
+    (1, 3, 45),
+    (1, 6, 55), // an item that is trained on by nobody
+    (2, 1, 60),
+    (2, 2, 60),
+    (2, 3, 70),
+    (2, 5, 80),
+];
+
+#[test]
+fn what_a_split_leaks_is_counted() {
+    let statistics = divided(&known(&KNOWN), BY_LAST).statistics;
+    // Training are 10, 20, 30; 25, 35; 60, 60. After 50 and after 55 come two of seven, after 80 none.
+    assert!((statistics.leak_rate.expect("times") - (2.0 / 7.0 + 2.0 / 7.0) / 3.0).abs() < 1e-12, "{statistics:?}");
+    assert!((statistics.tie_rate - 2.0 / 13.0).abs() < 1e-12, "{statistics:?}");
+    let counted = (statistics.repeated_targets, statistics.cold_targets, statistics.copied_targets);
+    assert_eq!(counted, (1, 1, 0), "{statistics:?}");
+}
+
+#[test]
+fn an_interaction_that_is_there_twice_is_no_target() {
+    let mut rows = KNOWN.to_vec();
+    // The same item at the same time in training and, by the source's order, as the validation target.
+    (rows[11], rows[12]) = ((2, 2, 60), (2, 3, 70));
+    let protocol: Protocol = read(BY_LAST);
+    let metric = Metric::parse("hr@1").expect("a metric");
+    let message = split(&known(&rows), &protocol, metric).err().expect("a leak").to_string();
+    assert!(message.contains("leak: user u2 has item") && message.contains("fix: each interaction once"), "{message}");
+    let untimed = Corpus { untimed: true, ..known(&rows) };
+    assert!(split(&untimed, &protocol, metric).is_ok(), "without times it may be another one");
+}
+
+#[test]
+fn a_draw_without_negatives_is_a_mistake() {
+    let mut reader = Reader::default();
+    let table = toml::from_str("candidates.draw = \"popularity\"").expect("TOML");
+    Protocol::read(&Value::Table(table), &mut reader);
+    assert!(format!("{:?}", reader.problems).contains("the whole catalogue is ranked"), "{:?}", reader.problems);
+}
+
 #[test]
 fn data_without_times_has_no_leak_rate_and_no_global_time() {
     let corpus = Corpus { untimed: true, ..world() };
@@ -131,4 +191,13 @@ fn data_describes_a_data_set_and_what_the_protocol_leaves() {
     let profile: serde_json::Value = serde_json::from_str(&program.ok(&["data", &spec, "--json"]).out).expect("JSON");
     assert_eq!((&profile["users"], &profile["items"]), (&json!(120), &json!(60)));
     assert_eq!(profile["protocol"]["users"], profile["users"], "the 5-core of the small world is all of it");
+    let rows: String = (0..12).map(|n| format!("u{},i{},{n}\n", n / 4, n % 5)).collect();
+    std::fs::create_dir(program.path("own")).expect("a folder");
+    program.file("own/interactions.csv", &format!("user_id,item_id,timestamp\n{rows}"));
+    program.file("own/items.csv", "item_id,title\ni0,Zero\ni1,\ni2,Two\ni3,Two\ni4,\n");
+    let own = "name = \"own\"\n[dataset]\nuse = \"table\"\nfolder = \"own\"\n[protocol]\nk_core = 0\n[recommender]\nuse = \"popularity\"\n";
+    let own = program.file("own.toml", own);
+    let cache = program.path("").display().to_string();
+    let said = program.ok(&["--cache", &cache, "data", &own]).out;
+    assert!(said.contains("without title    2 of 5") && said.contains("shared title     2 of 5"), "{said}");
 }

@@ -151,6 +151,45 @@ fn metrics_as_other_frameworks_define_them() {
     assert!(list.contains("map@10 as elliot|c10 0."), "{list}");
 }
 
+#[test]
+fn rows_of_another_protocol_have_a_table_of_their_own() {
+    let program = Program::new();
+    let spec = program.file(
+        "mixed.toml",
+        "name = \"mixed\"\n[dataset]\nuse = \"world\"\nusers = 120\nitems = 60\nmax_interactions = 25\n\
+         [recommender]\nuse = \"popularity\"\n[[ablation]]\nname = \"few\"\nset.protocol.candidates.negatives = 9\n\
+         [[ablation]]\nname = \"markov\"\nuse.recommender = \"markov\"\n\
+         [[ablation]]\nname = \"other few\"\nuse.recommender = \"markov\"\nset.protocol.candidates.negatives = 9\n",
+    );
+    let text = program.ok(&["run", &spec]).out;
+    let (first, apart) = text.split_once("## Under another protocol: few, other few").expect("two tables");
+    let rows = |text: &str, name: &str| text.lines().filter(|line| line.starts_with(&format!("| {name} "))).count();
+    assert_eq!([rows(first, "popularity"), rows(first, "markov"), rows(first, "few")], [1, 1, 0], "{text}");
+    assert!(first.contains("stand apart: few, other few") && first.contains("for 1 comparison: markov"), "{text}");
+    let apart = apart.split("\n## ").next().expect("its part");
+    assert!(apart.contains("ndcg@10\\|c10") && rows(apart, "few") == 1 && rows(apart, "other few") == 1, "{text}");
+    assert!(apart.contains("ranking of 10 candidates") && apart.contains("controls got what they must"), "{text}");
+    let page = program.ok(&["report", &spec, "--format", "html"]).out;
+    assert!(page.contains("Under another protocol: few, other few") && page.contains("ndcg@10|c10"), "{page}");
+    for format in ["csv", "latex", "json"] {
+        assert!(program.ok(&["report", &spec, "--format", format]).out.contains("ndcg@10|c10"), "{format}");
+    }
+    let json: Value = serde_json::from_str(&program.ok(&["report", &spec, "--format", "json"]).out).expect("JSON");
+    let of = |n: usize| json["rows"][n]["fingerprint"].clone();
+    assert!(of(0) == of(2) && of(1) == of(3) && of(0) != of(1), "{json:#}");
+}
+
+#[test]
+fn rows_are_compared_by_a_metric_that_they_have() {
+    let program = Program::new();
+    let ran = program.run(&["run", "experiments/quickstart.toml", "--set", "evaluator.metrics = [\"hr@5\"]"]);
+    assert!(
+        ran.code != 0 && ran.err.contains("evaluator.selects_by") && ran.err.contains("not among `metrics`"),
+        "{}",
+        ran.err
+    );
+}
+
 const RERANKED: &str = r#"
 name = "reranked"
 base = "two stages"

@@ -81,6 +81,9 @@ pub struct Statistics {
     /// Test cases whose last three items and target follow each other in the training of anybody.
     #[serde(default)]
     pub copied_targets: usize,
+    /// Test cases whose target stands in the training of the same user, who took it before.
+    #[serde(default)]
+    pub repeated_targets: usize,
     /// Test cases whose target no training interaction has.
     #[serde(default)]
     pub cold_targets: usize,
@@ -231,6 +234,11 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     };
     let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
     let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
+    if let Some((user, item)) = divide::trained_twice(&chosen, &cuts).filter(|_| !corpus.untimed) {
+        let (user, item) = (&corpus.users[kept.users[user] as usize], &corpus.items.id[kept.items[item] as usize]);
+        let what = format!("leak: user {user} has item {item} as a target and, at the same time, in training");
+        return Err(Error::new(what).at("dataset").fix("each interaction once: rows that are there twice taken out"));
+    }
     let trained = divide::trained(&sequences, kept.items.len());
     let lists = corpus.candidates.as_ref().map(|lists| kept.lists(lists, corpus.items.id.len()));
     candidates::choose(&protocol.candidates, [&mut validation, &mut test], &whole, &trained, lists.as_deref())?;
@@ -243,6 +251,7 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         training: sequences.iter().map(|sequence| sequence.items.len()).sum(),
         leak_rate: (!corpus.untimed).then(|| divide::leak_rate(&chosen, &cuts, &sequences, &test)),
         copied_targets: divide::copied(&sequences, &test),
+        repeated_targets: divide::repeated(&sequences, &test),
         own_split_unused: given.is_some() && !protocol.split.takes_given(),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };

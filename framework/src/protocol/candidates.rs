@@ -50,6 +50,11 @@ settings! {
         /// What cases and negatives are drawn with.
         pub seed: u64 = 1,
     }
+    check |settings, report| {
+        if settings.negatives == 0 && settings.draw != Draw::Uniform {
+            report.conflict("draw", "without `negatives` the whole catalogue is ranked", "negatives = 20");
+        }
+    }
 }
 
 /// Draws the cases that are evaluated and what is ranked in each. `whole` has all interactions of each user, `trained`

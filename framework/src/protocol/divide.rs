@@ -74,6 +74,23 @@ pub(super) fn divide(whole: &[Sequence], cuts: &[Cut], protocol: &Protocol) -> R
     Ok(Divided { sequences, validation, test })
 }
 
+/// A user and an item of one interaction that the data has twice, once as a target and once in training.
+pub(super) fn trained_twice(whole: &[Sequence], cuts: &[Cut]) -> Option<(usize, usize)> {
+    let twice = |(user, (sequence, cut)): (usize, (&Sequence, &Cut))| {
+        let at = |place: usize| (sequence.items[place], sequence.timestamps[place]);
+        let trained = |target: usize| (0..cut.train).rev().any(|place| at(place) == at(target));
+        let target = [cut.validation, cut.test].into_iter().flatten().find(|target| trained(*target))?;
+        Some((user, sequence.items[target] as usize))
+    };
+    whole.iter().zip(cuts).enumerate().find_map(twice)
+}
+
+/// How many cases have a target that is in the training of the same user.
+pub(super) fn repeated(sequences: &[Sequence], test: &Cases) -> usize {
+    let cases = test.users.iter().zip(&test.targets);
+    cases.filter(|(user, target)| sequences[**user as usize].items.contains(target)).count()
+}
+
 /// How often each item is trained on.
 pub(super) fn trained(sequences: &[Sequence], num_items: usize) -> Vec<u32> {
     let mut counts = vec![0; num_items];

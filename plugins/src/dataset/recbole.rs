@@ -82,9 +82,13 @@ impl RecBole {
                     .ok_or_else(|| row.place.broken(format!("the timestamp is {text:?}, not a number of seconds")))?,
                 None => position * 1000,
             };
+            if row.field(user).is_empty() || row.field(item).is_empty() {
+                return Err(row.place.broken("the user or the item is empty"));
+            }
             push(&mut table, users.intern(row.field(user)), ids.intern(row.field(item)), time);
             position += 1;
         }
+        rows.check_end()?;
         let items = catalogue(ids.into_names(), titles, pictures)?;
         let (users, untimed) = (users.into_names(), self.timestamp_column.is_none());
         Ok(Corpus { users, items, interactions: in_seconds(table), untimed, ..Corpus::default() })
@@ -102,6 +106,7 @@ impl RecBole {
             }
             titles.push(title.map_or(String::new(), |n| one_line(row.field(n))));
         }
+        rows.check_end()?;
         Ok((items, titles))
     }
 }

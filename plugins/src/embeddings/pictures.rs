@@ -17,7 +17,7 @@ framework::plugin! {
     ///
     /// Numbers are between 0 and 1, less their mean over all pictures of the catalogue; cells from the top left, row by
     /// row. Pictures of any size and shape are cut into the same number of cells; transparency is not seen. An item
-    /// without a picture is zeros, so it looks like the mean. Pictures must be PNG.
+    /// without a picture is zeros, so it looks like the mean. Pictures are PNG, JPEG or WebP.
     struct Pictures: Embeddings = "pictures" {
         /// Cells along each side; an item has three numbers for each cell.
         #[range(1..=64)]
@@ -66,7 +66,7 @@ impl Pictures {
     fn colours(&self, id: &str, bytes: &[u8]) -> Result<Vec<f64>> {
         let picture = image::load_from_memory(bytes)
             .explain("reading a picture", format!("item {id}"))
-            .map_err(|error: Error| error.fix("pictures in PNG (ImageMagick: `mogrify -format png *.jpg`)"))?
+            .map_err(|error: Error| error.fix("a picture in PNG, JPEG or WebP"))?
             .into_rgb8();
         let (width, height) = picture.dimensions();
         let mut colours = Vec::with_capacity(self.width());
@@ -141,7 +141,10 @@ mod tests {
     fn what_is_no_picture_is_said_with_the_item() {
         let (cx, _folder) = context();
         let broken = with(vec![halves(RED, BLUE), Some(b"\xff\xd8\xff, a JPEG".to_vec())]);
-        says(Pictures { grid: 4 }.embed(&broken, &cx), &["reading a picture", "item 1", "fix: pictures in PNG"]);
+        says(
+            Pictures { grid: 4 }.embed(&broken, &cx),
+            &["reading a picture", "item 1", "fix: a picture in PNG, JPEG or WebP"],
+        );
         says(Pictures { grid: 4 }.embed(&with(vec![None, None]), &cx), &["no item has a picture", "at: dataset"]);
     }
 }

@@ -20,6 +20,8 @@ plugin! {
     check |settings, report| {
         if settings.selects_by.is_of_lists() {
             report.conflict("selects_by", "coverage has no value per user", "a metric such as ndcg@10");
+        } else if !settings.metrics.contains(&settings.selects_by) {
+            report.conflict("selects_by", "it is not among `metrics`, and rows are compared by it", "one of `metrics`");
         }
     }
 }

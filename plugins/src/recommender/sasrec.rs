@@ -22,6 +22,11 @@ framework::plugin! {
     /// are the paper's for sparse data. With `loss = { use = "bce" }` it is trained as in the paper; cross-entropy over
     /// the catalogue, the default, is stronger (Klenitskiy and Vasilev, RecSys 2023, arXiv 2309.07602), and
     /// `loss = { use = "gbce" }` makes it gSASRec (Petrov and Macdonald, RecSys 2023, arXiv 2308.07192).
+    ///
+    /// Traps of the original: the paper ranks each target among 100 drawn items, of at most 10,000 users, so its figures
+    /// are not those of the whole catalogue. Its code trains on the last `max_seq_length` items of a user only, where
+    /// here all are trained on, in stretches of that length; and it normalizes an attention's queries, not its keys and
+    /// values, where here all three are.
     pub struct SasRec: Recommender = "sasrec" {
         /// Width of the embeddings and of all layers.
         #[range(1..=8192)]

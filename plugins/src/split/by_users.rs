@@ -12,7 +12,8 @@ framework::plugin! {
     ///
     /// The split of LLaRA (Liao et al., SIGIR 2024) and of the repository of MLLM-MSR (Ye et al., AAAI 2025), both 8:1:1.
     /// A recommender that knows users by their index, such as `bpr_mf`, has learned nothing about those who are held out.
-    /// Users with one interaction are for training only.
+    /// Users with one interaction are for training only. Shares are rounded: of 943 users 94 are for testing, where LLaRA's
+    /// own files have 95.
     struct ByUsers: SplitRule = "by_users" {
         /// Share of the users that are for validation.
         #[range(0.0..=0.5)]

@@ -27,6 +27,7 @@ struct Profile {
     times: Option<[String; 2]>,
     /// Interactions whose user had the item before.
     repeats: usize,
+    /// Items that are called as their ids.
     items_without_title: usize,
     /// Titles that another item has too.
     items_with_shared_title: usize,
@@ -84,7 +85,9 @@ impl Profile {
         let (users, items) = (corpus.users.len(), corpus.items.id.len());
         let (of_user, of_item) = (count(&data.user, users), count(&data.item, items));
         let pairs: HashSet<(u32, u32)> = data.user.iter().copied().zip(data.item.iter().copied()).collect();
-        let mut titles = corpus.items.title.iter().filter(|title| !title.is_empty()).collect::<Vec<_>>();
+        // Readers call an item without a title as its id.
+        let titled = corpus.items.title.iter().zip(&corpus.items.id).filter(|(title, id)| title != id);
+        let mut titles: Vec<&String> = titled.map(|(title, _)| title).filter(|title| !title.is_empty()).collect();
         titles.sort_unstable();
         let shared = titles.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(<[_]>::len).sum();
         let moment = |time: Option<&i64>| time.map(|time| moment(*time)).unwrap_or_default();
@@ -140,6 +143,7 @@ impl Profile {
             ("training", share(kept.training, kept.interactions)),
             ("test cases", kept.test_cases.to_string()),
             ("cold targets", share(kept.cold_targets, kept.test_cases)),
+            ("repeated targets", share(kept.repeated_targets, kept.test_cases)),
             (
                 "leak",
                 match kept.leak_rate {

@@ -141,7 +141,9 @@ impl Report {
             section.lead = "These runs were made before history length and popularity were kept with the scores: `ablate run` in a new store keeps them.".into();
             return section;
         };
-        let rows: Vec<&Row> = self.rows.iter().filter(|row| row.cases.as_ref() == Some(cases)).collect();
+        let rows =
+            self.rows.iter().filter(|row| row.fingerprint == base.fingerprint && row.cases.as_ref() == Some(cases));
+        let rows: Vec<&Row> = rows.collect();
         for (case, what) in cases.iter().zip(["length of the history", "popularity of the target in training"]) {
             let strata = cut(case);
             let words: Vec<String> = strata.iter().map(|(from, to, _)| range(*from, *to)).collect();
@@ -167,7 +169,7 @@ impl Report {
                     .zip(&means)
                     .map(|(row, means)| [row.variant.clone()].into_iter().chain(means.iter().map(shown)).collect())
                     .collect(),
-                note: String::new(),
+                notes: Vec::new(),
             });
         }
         section.lead = "Users in up to four groups of about the same size, with 95 % intervals.".into();
@@ -261,6 +263,8 @@ mod tests {
             variant: "old".into(),
             design: super::super::Design::Base,
             plan: Default::default(),
+            fingerprint: String::new(),
+            metric: String::new(),
             records: vec![serde_json::json!({ "run": "0" })],
             missing: 0,
             cells: vec![],
@@ -276,7 +280,7 @@ mod tests {
             rows: vec![row],
             metric: "ndcg@10".into(),
             comparison: framework::plugin::defaults(),
-            openings: 0,
+            openings: Default::default(),
             attributions: vec![],
             unattributed: vec![],
             curves: vec![],

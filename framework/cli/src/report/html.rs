@@ -2,7 +2,7 @@
 
 use super::manifest::{Manifest, prompts};
 use super::tables::Table;
-use super::{Report, Row, short};
+use super::{Report, Row, metrics, short};
 use framework::error::{Explain, Result};
 use minijinja::Environment;
 use serde_json::{Value, json};
@@ -31,7 +31,8 @@ impl Report {
             "name": self.name,
             "description": self.description,
             "metric": self.metric,
-            "results": self.results_with_runs(),
+            "results": self.groups().iter().map(|group| self.results_with_runs(group)).collect::<Vec<_>>(),
+            "apart": self.apart().iter().map(table).collect::<Vec<_>>(),
             "notes": self.notes(),
             "cost": self.rows.iter().any(|row| row.cost.is_some()).then(|| table(&self.costs())),
             "sections": sections,
@@ -43,10 +44,11 @@ impl Report {
             .explain("writing the report", TEMPLATE.0)
     }
 
-    /// The first table for a narrow screen: the difference and its verdict come first and in one cell, the runs last.
-    fn results_with_runs(&self) -> Value {
-        let metrics = 1 + self.metrics().len();
-        let results = self.results();
+    /// The results of `group` for a narrow screen: the difference and its verdict come first and in one cell, the runs
+    /// last.
+    fn results_with_runs(&self, group: &[&Row]) -> Value {
+        let metrics = 1 + metrics(group).len();
+        let results = self.results(group);
         let compared = results.head.len() > metrics;
         let ordered = |cells: &[String], base: bool| {
             let difference = match cells.get(metrics..) {
@@ -61,18 +63,18 @@ impl Report {
         if compared {
             head[1].clone_from(&results.head[metrics]);
         }
-        let line = |(n, (cells, row)): (usize, (&Vec<String>, &Row))| {
+        let line = |(n, (cells, row)): (usize, (&Vec<String>, &&Row))| {
             let run = |r: &Value| json!({ "id": r["run"], "short": short(&r["run"]), "seed": r["seed"] });
             let runs: Vec<Value> = row.records.iter().map(run).collect();
             json!({ "cells": ordered(cells, n == 0), "runs": runs, "missing": row.missing })
         };
-        let lines: Vec<Value> = results.lines.iter().zip(&self.rows).enumerate().map(line).collect();
+        let lines: Vec<Value> = results.lines.iter().zip(group).enumerate().map(line).collect();
         json!({ "head": head, "lines": lines })
     }
 }
 
 fn table(table: &Table) -> Value {
-    json!({ "caption": table.caption, "head": table.head, "lines": table.lines, "note": table.note })
+    json!({ "caption": table.caption, "head": table.head, "lines": table.lines, "notes": table.notes })
 }
 
 /// All that the page keeps of a run.

@@ -23,6 +23,7 @@ use framework::store::Store;
 use framework::toml;
 use manifest::Manifest;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 choice! {
@@ -49,6 +50,10 @@ struct Row {
     variant: String,
     design: Design,
     plan: toml::Table,
+    /// The hash of all that makes its numbers comparable with another row's.
+    fingerprint: String,
+    /// The metric by which it is compared, as its cells call it.
+    metric: String,
     /// What its search found.
     tuned: Option<Tuned>,
     records: Vec<Value>,
@@ -85,7 +90,8 @@ pub struct Report {
     rows: Vec<Row>,
     metric: String,
     comparison: Comparison,
-    openings: usize,
+    /// How often the test split of each fingerprint was opened.
+    openings: BTreeMap<String, usize>,
     attributions: Vec<Attribution>,
     /// Why an ablation's components are not attributed.
     unattributed: Vec<String>,
@@ -98,20 +104,22 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let Some(first) = plans.first() else {
         return Err(Error::new("the spec has no runs"));
     };
-    let metric = format!("{}{}", first.spec.evaluator.selects_by(), first.spec.protocol.metric_suffix());
     let mut rows = rows(&settled(plans, store, cache)?, store, cache)?;
-    fill(&mut rows, store, &metric)?;
+    fill(&mut rows, store)?;
     compare(&mut rows, &first.spec.comparison);
-    let fingerprint = rows.iter().flat_map(|row| &row.records).next().map(|record| record["fingerprint"].clone());
-    let openings = fingerprint.as_ref().and_then(Value::as_str).map_or(Ok(0), |name| store.openings(name))?;
+    let fingerprints = rows.iter().map(|row| &row.fingerprint);
+    let openings = fingerprints.map(|name| Ok((name.clone(), store.openings(name)?))).collect::<Result<_>>()?;
     let (attributions, unattributed) = attribute(&rows);
     let runs = rows.iter().map(|row| row.records.len()).sum();
-    let records = rows.iter().flat_map(|row| &row.records);
-    let manifests = records.map(|record| Manifest::new(record, store, runs, openings)).collect::<Result<_>>()?;
+    let manifests = rows.iter().flat_map(|row| {
+        let openings: &BTreeMap<String, usize> = &openings;
+        row.records.iter().map(move |record| Manifest::new(record, store, runs, openings[&row.fingerprint]))
+    });
+    let manifests = manifests.collect::<Result<_>>()?;
     Ok(Report {
         name: first.spec.name.clone(),
         description: first.spec.description.clone(),
-        metric,
+        metric: metric(first),
         comparison: first.spec.comparison.clone(),
         openings,
         attributions,
@@ -122,15 +130,23 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     })
 }
 
+/// The metric by which a plan's models are selected and compared, as its runs call it.
+fn metric(plan: &Plan) -> String {
+    format!("{}{}", plan.spec.evaluator.selects_by(), plan.spec.protocol.metric_suffix())
+}
+
 /// The plans' rows with the records that are there.
 fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     for plan in plans {
+        let keys = keys(plan, cache)?;
         if rows.last().is_none_or(|row| row.variant != plan.variant) {
             rows.push(Row {
                 variant: plan.variant.clone(),
                 design: plan.design.clone(),
                 plan: plan.table(),
+                fingerprint: keys.fingerprint,
+                metric: metric(plan),
                 tuned: plan.tuned.clone(),
                 records: vec![],
                 missing: 0,
@@ -141,7 +157,7 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
                 cost: None,
             });
         }
-        let record = store.run(&keys(plan, cache)?.run)?;
+        let record = store.run(&keys.run)?;
         if let Some(row) = rows.last_mut() {
             row.missing += usize::from(record.is_none());
             row.records.extend(record);
@@ -151,7 +167,7 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
 }
 
 /// Reads what the rows' runs scored and cost.
-fn fill(rows: &mut [Row], store: &Store, selected: &str) -> Result<()> {
+fn fill(rows: &mut [Row], store: &Store) -> Result<()> {
     let values =
         |scores: &[UserScores], metric: &str| scores.iter().map(|run| run.metric(metric)).collect::<Result<_>>();
     let mut groups: Vec<Vec<Vec<f64>>> = Vec::new();
@@ -160,7 +176,7 @@ fn fill(rows: &mut [Row], store: &Store, selected: &str) -> Result<()> {
         let scores: Vec<UserScores> = scores.collect::<Result<_>>()?;
         row.cost = Cost::of(&row.records);
         row.cases = scores.first().and_then(UserScores::cases);
-        row.values = values(&scores, selected)?;
+        row.values = values(&scores, &row.metric)?;
         for (name, summary) in
             row.records.first().and_then(|record| record["metrics"].as_object()).into_iter().flatten()
         {
@@ -179,11 +195,6 @@ fn fill(rows: &mut [Row], store: &Store, selected: &str) -> Result<()> {
 }
 
 impl Row {
-    /// The hash of all that makes its numbers comparable with another row's.
-    fn fingerprint(&self) -> Option<&Value> {
-        self.records.first().map(|record| &record["fingerprint"])
-    }
-
     fn seeds(&self) -> Vec<&Value> {
         self.records.iter().map(|record| &record["seed"]).collect()
     }
@@ -201,7 +212,7 @@ fn compare(rows: &mut [Row], comparison: &Comparison) {
         // Seeds are paired; a row with runs missing is compared once they are there.
         let paired = row.missing == 0 && (base.missing == 0 || base.records.len() == 1);
         let seeds = row.seeds() == base.seeds() || row.records.len() == 1 || base.records.len() == 1;
-        paired && seeds && base.fingerprint().is_some() && row.fingerprint() == base.fingerprint()
+        paired && seeds && !base.records.is_empty() && row.fingerprint == base.fingerprint
     };
     let compared: Vec<&mut Row> = others.iter_mut().filter(comparable).collect();
     let values: Vec<&[Vec<f64>]> = compared.iter().map(|row| row.values.as_slice()).collect();
@@ -255,7 +266,7 @@ fn factorial_cells(rows: &[Row], name: &str, components: &[String]) -> std::resu
         return Err(format!("{} of {} subsets have runs missing: {}", missing.len(), cells.len(), missing.join("; ")));
     }
     let cells: Vec<&Row> = cells.into_iter().flatten().collect();
-    if cells.iter().any(|row| row.fingerprint() != cells[0].fingerprint()) {
+    if cells.iter().any(|row| row.fingerprint != cells[0].fingerprint) {
         return Err("the subsets differ in data, protocol or metric versions".into());
     }
     Ok(cells.iter().map(|row| row.user_means()).collect())
@@ -268,7 +279,7 @@ fn curves(rows: &[Row], metric: &str) -> Vec<Curve> {
         let Design::Grid { name, key, value } = &row.design else { continue };
         let place = curves.iter().position(|curve| curve.name == *name && curve.key == *key);
         let place = place.unwrap_or_else(|| {
-            let base = rows.first().filter(|base| base.fingerprint() == row.fingerprint());
+            let base = rows.first().filter(|base| base.fingerprint == row.fingerprint);
             let point = base.and_then(|base| point(base, lookup(&base.plan, key)?, metric));
             curves.push(Curve { name: name.clone(), key: key.clone(), points: point.into_iter().collect() });
             curves.len() - 1
@@ -320,10 +331,23 @@ impl Report {
         self.rows.first().map_or("", |row| &row.variant)
     }
 
-    fn metrics(&self) -> Vec<&str> {
-        let first = self.rows.iter().find(|row| !row.cells.is_empty());
-        first.map_or(Vec::new(), |row| row.cells.iter().map(|(name, _)| name.as_str()).collect())
+    /// The rows that can be compared with each other, the base's first: what else shares a table misleads.
+    fn groups(&self) -> Vec<Vec<&Row>> {
+        let mut groups: Vec<Vec<&Row>> = Vec::new();
+        for row in &self.rows {
+            match groups.iter_mut().find(|group| group[0].fingerprint == row.fingerprint) {
+                Some(group) => group.push(row),
+                None => groups.push(vec![row]),
+            }
+        }
+        groups
     }
+}
+
+/// The metrics of rows that can be compared.
+fn metrics<'a>(group: &[&'a Row]) -> Vec<&'a str> {
+    let first = group.iter().find(|row| !row.cells.is_empty());
+    first.map_or(Vec::new(), |row| row.cells.iter().map(|(name, _)| name.as_str()).collect())
 }
 
 pub(crate) use tables::settings;

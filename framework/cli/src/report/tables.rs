@@ -1,6 +1,6 @@
 //! The report's tables and notes in words, the same in every format; how they are marked up is `text` and `html`.
 
-use super::{Difference, Report, Row, cost, short, shown, signed};
+use super::{Difference, Report, Row, cost, metrics, short, shown, signed};
 use framework::search::Trial;
 use framework::toml;
 use serde_json::Value;
@@ -21,21 +21,21 @@ pub(super) struct Table {
     pub(super) head: Vec<String>,
     /// The cells, a line for each row.
     pub(super) lines: Vec<Vec<String>>,
-    /// What a reader must know besides.
-    pub(super) note: String,
+    /// What a reader must know besides: a line each.
+    pub(super) notes: Vec<String>,
 }
 
 impl Report {
-    /// Each variant with its metrics, difference and verdict.
-    pub(super) fn results(&self) -> Table {
-        let metrics = self.metrics();
-        let compared = self.rows.iter().any(|row| row.difference.is_some());
+    /// Each variant of `group` with its metrics, difference and verdict.
+    pub(super) fn results(&self, group: &[&Row]) -> Table {
+        let metrics = metrics(group);
+        let compared = group.iter().any(|row| row.difference.is_some());
         let mut head = vec!["variant".to_string()];
         head.extend(metrics.iter().map(|name| (*name).to_string()));
         if compared {
             head.extend([format!("{} against {}", self.metric, self.base()), "verdict".into()]);
         }
-        let line = |row: &Row| {
+        let line = |row: &&Row| {
             let mut line = vec![row.variant.clone()];
             let missing = if row.records.is_empty() { "not run" } else { "not measured" };
             let cell =
@@ -50,13 +50,34 @@ impl Report {
             }
             line
         };
-        let lines = self.rows.iter().map(line).collect();
-        Table { caption: "Results".into(), head, lines, note: String::new() }
+        let lines = group.iter().map(line).collect();
+        Table { caption: "Results".into(), head, lines, notes: Vec::new() }
+    }
+
+    /// The same of the rows that cannot be compared with the base, in tables of their own.
+    pub(super) fn apart(&self) -> Vec<Table> {
+        let table = |group: Vec<&Row>| {
+            let names: Vec<&str> = group.iter().map(|row| row.variant.as_str()).collect();
+            let record = group.iter().flat_map(|row| &row.records).next();
+            let notes = record.map(|record| [data_and_protocol(record), self.checks(record)].concat());
+            Table {
+                caption: format!("Under another protocol: {}", names.join(", ")),
+                notes: notes.unwrap_or_default(),
+                ..self.results(&group)
+            }
+        };
+        self.groups().into_iter().skip(1).map(table).collect()
+    }
+
+    /// What speaks for and against a run's evaluation: a line each.
+    fn checks(&self, record: &Value) -> Vec<String> {
+        let openings = record["fingerprint"].as_str().and_then(|name| self.openings.get(name)).unwrap_or(&0);
+        vec![controls(record), format!("the test split of this protocol was opened {openings} times")]
     }
 
     /// All tables but the first.
     pub(super) fn more(&self) -> Vec<Table> {
-        let mut tables = Vec::new();
+        let mut tables = self.apart();
         if self.rows.iter().any(|row| row.cost.is_some()) {
             tables.push(self.costs());
         }
@@ -68,7 +89,7 @@ impl Report {
 
     pub(super) fn costs(&self) -> Table {
         let (head, lines) = cost::table(self.rows.iter().map(|row| (row.variant.as_str(), row.cost.as_ref())));
-        Table { caption: "Cost".into(), head, lines, note: cost::NOTE.into() }
+        Table { caption: "Cost".into(), head, lines, notes: vec![cost::NOTE.into()] }
     }
 
     /// What each row's search tried and chose, where there was one.
@@ -102,7 +123,7 @@ impl Report {
             note += "; NOTE: rows had different numbers of trials, which favours those with more";
         }
         let lines = self.rows.iter().map(line).collect();
-        Some(Table { caption: "Search".into(), head: head.map(String::from).to_vec(), lines, note })
+        Some(Table { caption: "Search".into(), head: head.map(String::from).to_vec(), lines, notes: vec![note] })
     }
 
     pub(super) fn components(&self) -> Vec<Table> {
@@ -114,10 +135,11 @@ impl Report {
                 caption: format!("What the components of {} add", found.name),
                 head: vec!["component".into(), "measure".into(), self.metric.clone()],
                 lines: found.values.iter().map(value).chain([all]).chain(found.pairs.iter().map(pair)).collect(),
-                note:
+                notes: vec![
                     "exact over all subsets; brackets: 95 % bootstrap interval over users, paired, seeds averaged, not \
                     corrected for their number; an interaction is what two add together beyond what each adds alone"
                         .into(),
+                ],
             }
         };
         self.attributions.iter().map(table).collect()
@@ -132,7 +154,7 @@ impl Report {
                 .iter()
                 .map(|point| vec![point.value.clone(), shown(&point.interval), point.variant.clone()])
                 .collect(),
-            note: String::new(),
+            notes: Vec::new(),
         };
         self.curves.iter().map(table).collect()
     }
@@ -151,10 +173,13 @@ impl Report {
         ));
         notes.extend(self.ceilings());
         notes.extend(self.family());
-        notes.push(controls(first));
-        notes.push(format!("the test split of this protocol was opened {} times", self.openings));
-        if records.iter().any(|record| record["fingerprint"] != first["fingerprint"]) {
-            notes.push("WARNING: rows differ in data, protocol or metric versions and cannot be compared".into());
+        notes.extend(self.checks(first));
+        let apart: Vec<&str> = self.groups().iter().skip(1).flatten().map(|row| row.variant.as_str()).collect();
+        if !apart.is_empty() {
+            notes.push(format!(
+                "WARNING: these rows differ from the base in data, protocol or metric versions, cannot be compared with it and stand apart: {}",
+                apart.join(", ")
+            ));
         }
         notes.extend(self.unattributed.clone());
         notes
@@ -259,6 +284,11 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
             match data["copied_targets"].as_u64() {
                 Some(copied) => format!(", and {copied} follow their last three items in somebody's training"),
                 None => String::new(),
+            } + &match data["repeated_targets"].as_u64() {
+                Some(repeated) if repeated > 0 => {
+                    format!("; {repeated} stand in their own user's training: items that come again")
+                }
+                _ => String::new(),
             }
         ),
     ]

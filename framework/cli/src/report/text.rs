@@ -11,7 +11,8 @@ impl Report {
         if !self.description.is_empty() {
             let _ = writeln!(text, "{}\n", self.description);
         }
-        text += &markdown(&self.results());
+        let groups = self.groups();
+        text += &groups.first().map_or(String::new(), |base| markdown(&self.results(base)));
         if self.manifests.is_empty() {
             return text + "\n" + &self.notes().concat() + "\n";
         }
@@ -21,8 +22,8 @@ impl Report {
         }
         for table in self.more() {
             let _ = write!(text, "\n## {}\n\n{}", table.caption, markdown(&table));
-            if !table.note.is_empty() {
-                let _ = writeln!(text, "\n- {}", table.note);
+            for (n, note) in table.notes.iter().enumerate() {
+                let _ = writeln!(text, "{}- {note}", if n == 0 { "\n" } else { "" });
             }
         }
         text
@@ -68,7 +69,7 @@ impl Report {
             });
             let runs: Vec<_> = row.records.iter().map(|r| json!({ "run": r["run"], "seed": r["seed"] })).collect();
             let cost = row.cost.as_ref().map(|cost| cost.json());
-            let mut found = json!({ "variant": row.variant, "metrics": named(&row.cells), "difference": difference, "cost": cost, "runs": runs, "not_run": row.missing });
+            let mut found = json!({ "variant": row.variant, "fingerprint": row.fingerprint, "metrics": named(&row.cells), "difference": difference, "cost": cost, "runs": runs, "not_run": row.missing });
             if let Some(tuned) = &row.tuned {
                 found["search"] = json!(tuned);
             }
@@ -83,7 +84,7 @@ impl Report {
         };
         json!({
             "name": self.name,
-            "openings": self.openings,
+            "openings": self.rows.first().and_then(|base| self.openings.get(&base.fingerprint)),
             "comparison": self.comparison.in_words(),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "attribution": self.attributions.iter().map(attribution).collect::<Vec<_>>(),
@@ -94,14 +95,14 @@ impl Report {
     }
 
     pub(super) fn latex(&self) -> String {
-        let mut text = tabular(&self.results());
+        let mut text = self.groups().first().map_or(String::new(), |base| tabular(&self.results(base)));
         for note in self.notes().into_iter().chain(self.sources()) {
             let _ = writeln!(text, "% {note}");
         }
         for table in self.more() {
             let _ = write!(text, "\n% {}\n{}", table.caption, tabular(&table));
-            if !table.note.is_empty() {
-                let _ = writeln!(text, "% {}", table.note);
+            for note in &table.notes {
+                let _ = writeln!(text, "% {note}");
             }
         }
         text + &self.appendix()

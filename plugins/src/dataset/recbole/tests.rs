@@ -47,6 +47,8 @@ fn damages_are_found_with_their_line() {
     check("user_id:token\titem:token\n", ITEM, &["no column is called `item_id`", "user_id:token, item:token"]);
     check(&INTER.replace("881250949", "soon"), ITEM, &["the timestamp is \"soon\"", "x.inter, line 2"]);
     check(&INTER.replace("i1\tu1\t4\t", "i1\tu1\t"), ITEM, &["3 fields instead of 4", "x.inter, line 3"]);
+    check(&INTER.replace("u1\t4\t", "\t4\t"), ITEM, &["the user or the item is empty", "x.inter, line 3"]);
+    check(INTER.trim_end(), ITEM, &["the file is truncated", "x.inter, line"]);
     check(INTER, &ITEM.replace("i2", "i1"), &["item \"i1\" is there twice", "x.item, line 3"]);
     check(INTER, &ITEM.replace("title", "name"), &["no column is called `title`", "x.item, line 1", "fix: "]);
     says(load(&dataset(""), cache(&[]).path()), &["the file x.inter is missing", "recbole.io"]);
