@@ -16,6 +16,9 @@ use std::path::Path;
 /// How many standard errors a random control may be from what is expected: further off once in 100,000 evaluations.
 const TOLERANCE: f64 = 4.5;
 
+/// What a metric must be, and how far from it is allowed.
+type Expectation<'a> = &'a dyn Fn(Metric) -> (f64, f64);
+
 /// Cases that are looked at.
 const CASES: usize = 2_000;
 
@@ -99,7 +102,7 @@ pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, cx: &Context) -> R
         let (expected, error) = chance(metric, &counted);
         (expected, TOLERANCE * error + EXACT)
     };
-    let known: [(&str, Scores, &dyn Fn(Metric) -> (f64, f64)); 5] = [
+    let known: [(&str, Scores, Expectation); 5] = [
         ("constant", score(&Control::Constant, &cases)?, &|metric| (chance(metric, &counted).0, EXACT)),
         ("random", score(&Control::Random, &cases)?, &by_chance),
         ("oracle", score(&oracle, &cases)?, &|metric| exactly(&best, metric)),
