@@ -110,6 +110,10 @@ pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, cx: &Context) -> R
         ("shuffled labels", score(&popularity, &shuffled)?, &|metric| exactly(&counted_shuffled, metric)),
     ];
     for (name, scores, expectation) in known {
+        if of_cases(&scores, selects_by).all(|(metric, _)| metric != selects_by) {
+            let what = format!("the evaluator gives no {selects_by}, by which it selects");
+            return Err(Error::new(what).at("evaluator").fix("a value for each user of what `selects_by` names"));
+        }
         for (metric, values) in of_cases(&scores, selects_by) {
             let selects = metric == selects_by;
             // Of the others some are hit so rarely by chance that their standard error says little.

@@ -96,7 +96,8 @@ mod tests {
     use crate::reading::fixture::says;
     use framework::protocol::Train;
     use framework::roles::Embeddings;
-    use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+    use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder};
+    use image::{ExtendedColorType, ImageEncoder};
     use std::sync::Arc;
 
     const RED: [u8; 3] = [255, 0, 0];
@@ -126,6 +127,20 @@ mod tests {
         assert_eq!(vectors[0], [top, top].concat());
         assert_eq!(vectors[1], [top, top].concat().iter().map(|value| -value).collect::<Vec<f32>>());
         assert_eq!(vectors[2], [0.0; 12]);
+    }
+
+    #[test]
+    fn jpeg_and_webp_are_read_too() {
+        let (cx, _folder) = context();
+        let pixels = |colour: [u8; 3]| colour.repeat(64);
+        let (mut jpeg, mut webp) = (Vec::new(), Vec::new());
+        JpegEncoder::new(&mut jpeg).write_image(&pixels(RED), 8, 8, ExtendedColorType::Rgb8).expect("a JPEG");
+        let encoder = WebPEncoder::new_lossless(&mut webp);
+        encoder.write_image(&pixels(BLUE), 8, 8, ExtendedColorType::Rgb8).expect("a WebP");
+        let vectors = rows(Pictures { grid: 1 }.embed(&with(vec![Some(jpeg), Some(webp)]), &cx).expect("vectors"));
+        let expected = [[0.5, 0.0, -0.5], [-0.5, 0.0, 0.5]];
+        let far = vectors.concat().iter().zip(expected.concat()).any(|(found, value)| (found - value).abs() > 0.02);
+        assert!(!far, "{vectors:?}");
     }
 
     #[test]
