@@ -18,15 +18,17 @@ fn a_plugin_crate_of_its_own_builds_and_runs() {
         "own.toml",
         "name = \"own\"\n[dataset]\nuse = \"world\"\nusers = 120\nitems = 60\nmax_interactions = 25\n[recommender]\nuse = \"alphabetical\"\n",
     );
-    let output = Command::new(target.join("debug/third-party"))
-        .args(["run", &spec])
-        .env("ABLATE_STORE", program.store())
-        .output()
-        .expect("it starts");
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && out.contains("| alphabetical"),
-        "{out}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let run = |more: &[&str]| {
+        let mut command = Command::new(target.join("debug/third-party"));
+        command.args(["run", &spec]).args(more).env("ABLATE_STORE", program.store());
+        let output = command.output().expect("it starts");
+        let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+        (output.status.code(), out, err)
+    };
+    let (code, out, err) = run(&[]);
+    assert!(code == Some(0) && out.contains("| alphabetical"), "{out}{err}");
+    // An evaluator that puts the target before what ties with it: constant scores do better than chance.
+    let (code, out, err) = run(&["--set", "evaluator.use=\"flattering\""]);
+    assert!(code == Some(1) && err.contains("the control `constant` is violated"), "{out}{err}");
+    assert_eq!(program.ok(&["list", "--json"]).out.matches("\"run\"").count(), 1, "the run that failed has no record");
 }
