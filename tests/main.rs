@@ -8,6 +8,7 @@ mod html;
 mod language_servers;
 mod messages;
 mod pages;
+mod pictures;
 mod pipeline;
 mod program;
 mod protocols;

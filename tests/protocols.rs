@@ -200,4 +200,26 @@ fn data_describes_a_data_set_and_what_the_protocol_leaves() {
     let cache = program.path("").display().to_string();
     let said = program.ok(&["--cache", &cache, "data", &own]).out;
     assert!(said.contains("without title    2 of 5") && said.contains("shared title     2 of 5"), "{said}");
+    let refused = program.run(&["--cache", &cache, "data", &own, "--set", "protocol.k_core=9"]);
+    assert!(refused.code == 1 && refused.out.contains("interactions     12") && !refused.out.contains("kept"));
+    assert!(refused.err.contains("protocol.k_core"), "{}", refused.err);
+}
+
+#[test]
+fn a_fingerprint_is_of_the_bytes_wherever_they_lie() {
+    let program = Program::new();
+    let rows = |shift: usize| (0..40).map(|n| format!("u{},i{},{n}\n", n / 8, (n + shift) % 8)).collect::<String>();
+    let fingerprint = |folder: &str, name: &str, shift: usize| {
+        std::fs::create_dir_all(program.path("cache").join(folder)).expect("a folder");
+        program.file(&format!("cache/{folder}/{name}"), &format!("user_id,item_id,timestamp\n{}", rows(shift)));
+        let dataset = format!("use = \"table\"\nfolder = \"{folder}\"\ninteractions = \"{name}\"\nitems = false");
+        let spec = format!("name = \"own\"\n[dataset]\n{dataset}\n[recommender]\nuse = \"popularity\"\n");
+        let spec = program.file("own.toml", &spec);
+        program.ok(&["run", &spec]);
+        let report = program.ok(&["report", &spec, "--format", "json"]).out;
+        serde_json::from_str::<serde_json::Value>(&report).expect("JSON")["rows"][0]["fingerprint"].clone()
+    };
+    let here = fingerprint("here", "interactions.csv", 0);
+    assert_eq!(here, fingerprint("there", "mine.csv", 0), "the same bytes under other names");
+    assert_ne!(here, fingerprint("there", "mine.csv", 1), "other bytes under the same name");
 }

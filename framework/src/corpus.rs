@@ -3,7 +3,8 @@
 use crate::error::{Error, Explain, Result};
 use crate::truth::{Factor, Truth};
 use polars::prelude::*;
-use std::{fs::File, path::Path};
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 /// Interactions, one per row, in the order of the source; ties of the timestamp keep that order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,6 +28,25 @@ pub struct Items {
     pub title: Vec<String>,
     /// Its picture, encoded as PNG or JPEG, where it has one.
     pub image: Vec<Option<Vec<u8>>>,
+}
+
+/// Pictures that a source links and does not contain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LinkedPictures {
+    /// The folder that they are read from once they are there, each called as its item's id.
+    pub folder: PathBuf,
+    /// Item ids and the web address of each one's picture.
+    pub links: Vec<(String, String)>,
+}
+
+/// How the names of encoded pictures end that can be read: PNG, JPEG and WebP. None for other bytes.
+pub fn picture_ending(bytes: &[u8]) -> Option<&'static str> {
+    let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP".as_slice());
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some("png"),
+        [0xff, 0xd8, 0xff, ..] => Some("jpg"),
+        _ => is_webp.then_some("webp"),
+    }
 }
 
 /// What an interaction is for, in data with a split of its own.

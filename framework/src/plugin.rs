@@ -6,7 +6,7 @@
 mod values;
 
 use crate::problem::Reader;
-use std::{collections::BTreeMap, fmt, ops::Deref, ops::RangeBounds, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Deref, ops::RangeBounds, path::PathBuf, sync::Arc};
 use toml::{Table, Value};
 
 /// One key of a table.
@@ -201,6 +201,18 @@ impl<R: ?Sized + Role> Pick<R> {
         let mut identity = serde_json::json!({ "settings": self.table, "version": self.version });
         if !self.parts.is_empty() {
             identity["parts"] = serde_json::json!(self.parts);
+        }
+        identity
+    }
+
+    /// That without the paths among its settings: two labs that keep the same bytes in other places do the same.
+    pub fn identity_without_paths(&self) -> serde_json::Value {
+        let mut identity = self.identity();
+        let fields = R::plugins().into_iter().find(|plugin| plugin.name == self.name).map_or(&[][..], |p| p.fields);
+        let kinds = [PathBuf::kind(), Option::<PathBuf>::kind()];
+        let paths = fields.iter().filter(|field| kinds.contains(&(field.kind)())).map(|field| field.name);
+        if let Some(settings) = identity["settings"].as_object_mut() {
+            paths.for_each(|path| drop(settings.remove(path)));
         }
         identity
     }

@@ -1,7 +1,7 @@
 //! The roles of an experiment: one trait each. A plugin is a value that implements one of them.
 
 use crate::context::Context;
-use crate::corpus::{Corpus, Items, Part};
+use crate::corpus::{Corpus, Items, LinkedPictures, Part};
 use crate::error::{Error, Result};
 use crate::evaluation::{Outcomes, Scores};
 use crate::language::Model;
@@ -26,6 +26,10 @@ pub trait Dataset: Send + Sync + Debug {
     /// nothing but titles or pictures of another can be compared with that one.
     fn task(&self) -> Option<Value> {
         None
+    }
+    /// The pictures of its items, where they are linked: `ablate pictures` gets them.
+    fn linked_pictures(&self, _cache: &Path) -> Result<Option<LinkedPictures>> {
+        Ok(None)
     }
     /// Whether its corpus says how it came about, which the oracle needs.
     fn knows_truth(&self) -> bool {

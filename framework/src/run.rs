@@ -51,7 +51,9 @@ impl Keys {
 pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let spec = &plan.spec;
     let files = spec.dataset.files(cache).map_err(|error| error.at("dataset"))?;
-    let dataset = json!({ "plugin": spec.dataset.identity(), "files": stage::file_hashes(&files)? });
+    let (names, hashes) = stage::named_hashes(&files)?;
+    let by_name: BTreeMap<&String, &String> = names.iter().zip(&hashes).collect();
+    let dataset = json!({ "plugin": spec.dataset.identity(), "files": by_name });
     let protocol = spec.protocol.identity();
     let inputs = spec.recommender.inputs(cache).map_err(|error| error.at("recommender"))?;
     let mut recommender = json!({
@@ -73,10 +75,8 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let counted = metrics::definitions().iter().chain(corrected);
     let versions: Value = counted.map(|d| (d.name.to_string(), json!(d.version))).collect();
     let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
-    let mut task = dataset.clone();
-    if let Some(narrower) = spec.dataset.task() {
-        task["plugin"] = narrower;
-    }
+    let task = spec.dataset.task().unwrap_or_else(|| spec.dataset.identity_without_paths());
+    let task = json!({ "plugin": task, "files": hashes });
     let fingerprint = hash_json(&json!({ "dataset": task, "protocol": protocol, "metrics": versions }));
     let evaluator = Stage::new("evaluator", evaluator);
     let controls = json!({ "evaluator": spec.evaluator.identity(), "metrics": versions, "dataset": dataset,

@@ -5,6 +5,7 @@ use crate::error::{Error, Explain, Result};
 use crate::store::{Committed, Cost, StageRecord, Store, hash_json, now};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -186,20 +187,26 @@ pub fn peak_memory_mb() -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
-/// Hashes the files a dataset reads, by name; files of one name in several folders are counted.
+/// Hashes files, by name; files of one name in several folders are counted.
 pub fn file_hashes(files: &[PathBuf]) -> Result<Value> {
-    let mut hashes = serde_json::Map::new();
+    let (names, hashes) = named_hashes(files)?;
+    Ok(names.into_iter().zip(hashes.into_iter().map(Value::String)).collect())
+}
+
+/// The names of files, made different by a number where two are alike, and the hashes of their bytes.
+pub(crate) fn named_hashes(files: &[PathBuf]) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for path in files {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let hash = crate::store::hash_file(path).explain("hashing data", "dataset")?;
         let mut own = name.clone();
         for n in 2.. {
-            if !hashes.contains_key(&own) {
+            if seen.insert(own.clone()) {
                 break;
             }
             own = format!("{name} ({n})");
         }
-        hashes.insert(own, hash.into());
+        names.push(own);
     }
-    Ok(Value::Object(hashes))
+    let hash = |path: &PathBuf| crate::store::hash_file(path).explain("hashing data", "dataset");
+    Ok((names, files.iter().map(hash).collect::<Result<_>>()?))
 }

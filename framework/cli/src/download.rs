@@ -24,6 +24,19 @@ pub(crate) struct Download<'a> {
     pub token: Option<&'a str>,
 }
 
+/// What asks hosts for files, with limits of time.
+pub(crate) fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // Packed on the way, a file could not be gone on with: ranges would be of what is packed.
+        .accept_encoding("identity")
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .timeout_connect(Some(Duration::from_secs(10)))
+        .timeout_recv_response(Some(Duration::from_secs(30)))
+        .timeout_per_read(Some(Duration::from_secs(30)));
+    config.build().new_agent()
+}
+
 /// Whether a file begins as gzip's do, which a web page in its place does not.
 fn is_packed(path: &Path) -> Result<bool> {
     let mut first = Vec::new();
@@ -78,15 +91,7 @@ impl Download<'_> {
 
     /// The answer, whatever its status, to a request for what follows the first `have` bytes.
     pub(crate) fn ask(&self, have: u64) -> Result<ureq::http::Response<ureq::Body>> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // Packed on the way, a file could not be gone on with: ranges would be of what is packed.
-            .accept_encoding("identity")
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(30)))
-            .timeout_per_read(Some(Duration::from_secs(30)));
-        let mut get = config.build().new_agent().get(self.url);
+        let mut get = agent().get(self.url);
         if have > 0 {
             get = get.header("Range", format!("bytes={have}-"));
         }

@@ -9,6 +9,7 @@ pub mod docs;
 mod download;
 pub mod fetch;
 pub mod hub;
+mod pictures;
 pub mod report;
 pub mod reproduce;
 pub mod tagged;
@@ -235,6 +236,12 @@ enum Command {
         #[arg(long)]
         from: Option<PathBuf>,
     },
+    /// Gets the pictures that a spec's data set links, of the items that its protocol keeps, into the cache; again, only
+    /// what is missing.
+    Pictures {
+        #[command(flatten)]
+        spec: SpecArgument,
+    },
     /// Says what a language model's checkpoint is: sizes, memory, tokenizer, licence.
     Inspect {
         /// A folder or file, or a name that was fetched.
@@ -350,6 +357,7 @@ impl Cli {
             Command::Gc { delete, grace, stages } => self.gc(*grace, *stages, *delete)?,
             Command::Du { json } => self.du(*json)?,
             Command::Fetch { name, from } => self.fetch(name.as_deref(), from.as_deref())?,
+            Command::Pictures { spec } => self.pictures(&spec.load(built_in)?.plans[0], built_in)?,
             Command::Inspect { model, json } => self.inspect(&ask::checkpoint(built_in.checkpoint, model)?, *json)?,
             Command::Generate(question) => self.generate(question, built_in)?,
             Command::Bench { runs: Some(runs), users: Some(users), .. } => {

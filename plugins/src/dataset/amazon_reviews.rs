@@ -4,10 +4,11 @@ use crate::reading::literal::{fields, required};
 use crate::reading::{Ids, Lines, Pictures, catalogue, in_seconds, one_line, present, push};
 use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
-use framework::corpus::{Corpus, Interactions};
+use framework::corpus::{Corpus, Interactions, LinkedPictures};
 use framework::error::Result;
 use framework::roles::Dataset;
 use framework::{choice, inventory, plugin};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 choice! {
@@ -41,7 +42,8 @@ plugin! {
     /// Traps: 2014 and 2018 have days, so ties are common, and are put in the order of the file; 2023 has milliseconds.
     /// 2023's items are `parent_asin`, which joins a product's variants. Some products have no title and are called as
     /// their id; so are those of 2018 whose title is a piece of the page's script (`getTime`). `&amp;` and the like
-    /// become characters. Pictures are linked and not contained: fetch them to `images/<product id>.jpg`.
+    /// become characters. Pictures are linked and not contained: `ablate pictures SPEC` gets those of the items that the
+    /// protocol keeps, the first of each product: `imUrl` of 2014, `imageURLHighRes` of 2018, `large` of 2023.
     struct AmazonReviews: Dataset = "amazon_reviews" {
         /// The category as it stands in the names of the files: `Video_Games`.
         category: String,
@@ -117,6 +119,29 @@ impl Dataset for AmazonReviews {
         files.extend(self.pictures(cache)?.into_files());
         Ok(files)
     }
+
+    fn linked_pictures(&self, cache: &Path) -> Result<Option<LinkedPictures>> {
+        let ([_, products], key) = (self.paths(cache)?, self.release.layout().keys[1]);
+        let (mut lines, mut links, mut seen) = (Lines::open(&products)?, Vec::new(), Ids::default());
+        while lines.advance()? {
+            let line = lines.line();
+            let [id, link] = match self.release {
+                Release::All2014 | Release::Core2014 => {
+                    fields(line, [Some(key), Some("imUrl")])?.map(|v| v.map(String::from))
+                }
+                _ => {
+                    let product: Value = serde_json::from_str(line.text).map_err(|error| line.place.broken(error))?;
+                    [product[key].as_str().map(String::from), link(&product)]
+                }
+            };
+            if let (Some(id), Some(link)) = (id, link)
+                && seen.add(&id).is_some()
+            {
+                links.push((id, link));
+            }
+        }
+        Ok(Some(LinkedPictures { folder: self.folder(cache).join(&self.images), links }))
+    }
 }
 
 impl AmazonReviews {
@@ -158,6 +183,13 @@ impl AmazonReviews {
         let items = catalogue(items.into_names(), titles, pictures)?;
         Ok(Corpus { users: users.into_names(), items, interactions: in_seconds(table), ..Corpus::default() })
     }
+}
+
+/// The address of a product's first picture, in the releases of 2018 and 2023.
+fn link(product: &Value) -> Option<String> {
+    let first = &product["images"][0];
+    let all = [&first["large"], &first["hi_res"], &product["imageURLHighRes"][0], &product["imageURL"][0]];
+    all.into_iter().find_map(Value::as_str).map(String::from)
 }
 
 /// The titles of the products that were reviewed; the first where there are two.

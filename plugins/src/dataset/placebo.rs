@@ -2,7 +2,7 @@
 
 use crate::placebo::{Kind, shuffle, texts};
 use framework::context::Context;
-use framework::corpus::Corpus;
+use framework::corpus::{Corpus, LinkedPictures};
 use framework::error::{Error, Explain, Result};
 use framework::plugin::Pick;
 use framework::rng::Rng;
@@ -54,7 +54,11 @@ impl Dataset for Placebo {
     }
 
     fn task(&self) -> Option<Value> {
-        self.of.task().or_else(|| Some(self.of.identity()))
+        self.of.task().or_else(|| Some(self.of.identity_without_paths()))
+    }
+
+    fn linked_pictures(&self, cache: &Path) -> Result<Option<LinkedPictures>> {
+        self.of.linked_pictures(cache)
     }
 
     fn knows_truth(&self) -> bool {

@@ -10,7 +10,7 @@ pub(crate) mod vectors;
 
 use flate2::read::MultiGzDecoder;
 use framework::context::is_interrupted;
-use framework::corpus::{Interactions, Items};
+use framework::corpus::{Interactions, Items, picture_ending};
 use framework::error::{Error, Explain, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -260,11 +260,13 @@ impl Pictures {
     fn of(&self, id: &str) -> Result<Option<Vec<u8>>> {
         let Some(path) = self.paths.get(id) else { return Ok(None) };
         let bytes = std::fs::read(path).explain("reading a picture", path.display())?;
-        let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP".as_slice());
-        if is_webp || bytes.starts_with(b"\x89PNG") || bytes.starts_with(b"\xff\xd8\xff") {
-            return Ok(Some(bytes));
+        match picture_ending(&bytes) {
+            Some(_) => Ok(Some(bytes)),
+            None => {
+                let error = Error::new("the file is no picture in PNG, JPEG or WebP");
+                Err(error.at(path.display()).fix("a picture, or no file"))
+            }
         }
-        Err(Error::new("the file is no picture in PNG, JPEG or WebP").at(path.display()).fix("a picture, or no file"))
     }
 }
 

@@ -34,8 +34,8 @@ struct Profile {
     items_without_picture: usize,
     /// Users by their number of interactions: from, to, how many.
     histogram: Vec<(usize, usize, usize)>,
-    /// What the protocol leaves, and how it divides it.
-    protocol: Statistics,
+    /// What the protocol leaves, and how it divides it; none where it refuses the data.
+    protocol: Option<Statistics>,
 }
 
 /// The smallest, the quartiles, the largest and the mean.
@@ -65,17 +65,18 @@ impl Cli {
         let progress = Progress::default();
         let mut runner = Runner::new(self.store()?, self.cache()?, progress, built_in.code, Vec::new());
         let corpus = runner.corpus(plan)?;
-        let profile = Profile::new(plan, &corpus)?;
+        let split = protocol::split(&corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by());
+        let profile = Profile::new(plan, &corpus, split.as_ref().ok().map(|split| split.statistics.clone()));
         match json {
             true => println!("{:#}", serde_json::json!(profile)),
             false => print!("{}", profile.in_words()),
         }
-        Ok(())
+        split.map(drop)
     }
 }
 
 impl Profile {
-    fn new(plan: &Plan, corpus: &Corpus) -> Result<Self> {
+    fn new(plan: &Plan, corpus: &Corpus, protocol: Option<Statistics>) -> Self {
         let data = &corpus.interactions;
         let count = |column: &[u32], size: usize| {
             let mut counts = vec![0usize; size];
@@ -91,7 +92,7 @@ impl Profile {
         titles.sort_unstable();
         let shared = titles.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(<[_]>::len).sum();
         let moment = |time: Option<&i64>| time.map(|time| moment(*time)).unwrap_or_default();
-        Ok(Self {
+        Self {
             dataset: plan.spec.dataset.name().to_owned(),
             users,
             items,
@@ -106,8 +107,8 @@ impl Profile {
             items_without_title: items - titles.len(),
             items_with_shared_title: shared,
             items_without_picture: corpus.items.image.iter().filter(|image| image.is_none()).count(),
-            protocol: protocol::split(corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by())?.statistics,
-        })
+            protocol,
+        }
     }
 
     fn in_words(&self) -> String {
@@ -134,24 +135,27 @@ impl Profile {
             ("shared title", share(self.items_with_shared_title, self.items)),
             ("without picture", share(self.items_without_picture, self.items)),
         ];
-        let kept = &self.protocol;
-        lines.extend([
-            ("kept users", share(kept.users, self.users)),
-            ("kept items", share(kept.items, self.items)),
-            ("kept", share(kept.interactions, self.interactions)),
-            ("tied times", format!("{:.1} %", kept.tie_rate * 100.0)),
-            ("training", share(kept.training, kept.interactions)),
-            ("test cases", kept.test_cases.to_string()),
-            ("cold targets", share(kept.cold_targets, kept.test_cases)),
-            ("repeated targets", share(kept.repeated_targets, kept.test_cases)),
-            (
-                "leak",
-                match kept.leak_rate {
-                    Some(rate) => format!("{:.1} % of training is later than the average test target", rate * 100.0),
-                    None => "unknown: the data has no times".to_owned(),
-                },
-            ),
-        ]);
+        lines.extend(self.protocol.iter().flat_map(|kept| {
+            [
+                ("kept users", share(kept.users, self.users)),
+                ("kept items", share(kept.items, self.items)),
+                ("kept", share(kept.interactions, self.interactions)),
+                ("tied times", format!("{:.1} %", kept.tie_rate * 100.0)),
+                ("training", share(kept.training, kept.interactions)),
+                ("test cases", kept.test_cases.to_string()),
+                ("cold targets", share(kept.cold_targets, kept.test_cases)),
+                ("repeated targets", share(kept.repeated_targets, kept.test_cases)),
+                (
+                    "leak",
+                    match kept.leak_rate {
+                        Some(rate) => {
+                            format!("{:.1} % of training is later than the average test target", rate * 100.0)
+                        }
+                        None => "unknown: the data has no times".to_owned(),
+                    },
+                ),
+            ]
+        }));
         let mut text: String = lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect();
         let most = self.histogram.iter().map(|(_, _, users)| *users).max().unwrap_or(1).max(1);
         text.push_str("\ninteractions     users\n");

@@ -1,5 +1,6 @@
 use super::{AMAZON_2014, AMAZON_2018, AMAZON_2023, AmazonReviews, Release, characters};
 use crate::reading::fixture::{PNG, cache, corpus, finds, load, pack, says, write};
+use framework::roles::Dataset;
 use std::time::Instant;
 
 fn dataset(release: Release) -> AmazonReviews {
@@ -70,6 +71,29 @@ fn the_release_of_2023_gives_a_corpus() {
     let mut expected = corpus(&["U1", "U2"], &[("p1", "One")], &[(1, 0, 1_588_687_728), (0, 0, 1_588_687_728)]);
     expected.items.image = vec![Some(PNG.to_vec())];
     assert_eq!(load(&dataset, folder.path()).expect("a corpus"), expected);
+}
+
+#[test]
+fn each_release_links_the_first_picture_of_a_product() {
+    let links = |release, products: &str, names: [&str; 2]| {
+        let folder = cache(&[(names[0], REVIEWS_2014), (names[1], products)]);
+        let linked = dataset(release).linked_pictures(folder.path()).expect("links").expect("there are links");
+        assert!(linked.folder.ends_with("images"));
+        linked.links.iter().map(|(id, link)| format!("{id} {link}")).collect::<Vec<_>>()
+    };
+    let of_2014 = ["amazon-2014/reviews_Toys_5.json", "amazon-2014/meta_Toys.json"];
+    assert_eq!(links(Release::Core2014, PRODUCTS_2014, of_2014), ["p1 http://x/1.jpg"]);
+    let products = r#"{"asin": "p1", "imageURL": ["http://x/1s.jpg"], "imageURLHighRes": ["http://x/1.jpg", "http://x/2.jpg"]}
+{"asin": "p2", "imageURL": [], "imageURLHighRes": []}
+"#;
+    let of_2018 = ["amazon-2018/Toys_5.json", "amazon-2018/meta_Toys.json"];
+    assert_eq!(links(Release::Core2018, products, of_2018), ["p1 http://x/1.jpg"]);
+    let products = r#"{"parent_asin": "p1", "images": [{"thumb": "t", "large": "http://x/1.jpg", "hi_res": null}, {"large": "no"}]}
+{"parent_asin": "p2", "images": [{"thumb": "t", "large": null, "hi_res": "http://x/2.jpg"}]}
+{"parent_asin": "p1", "images": [{"large": "of a product that is there twice"}]}
+"#;
+    let of_2023 = ["amazon-2023/Toys.jsonl", "amazon-2023/meta_Toys.jsonl"];
+    assert_eq!(links(Release::All2023, products, of_2023), ["p1 http://x/1.jpg", "p2 http://x/2.jpg"]);
 }
 
 #[test]
