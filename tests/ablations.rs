@@ -157,3 +157,49 @@ fn a_placebo_takes_the_content_of_id_embeddings_and_leaves_their_form() {
         assert_ne!(row(name)["metrics"], base["metrics"], "other content, other scores");
     }
 }
+
+#[test]
+fn settings_are_those_of_the_plugin_that_the_row_brings() {
+    let rows = r#"
+[[ablation]]
+name = "another"
+use.recommender = "caser"
+set.recommender.training.max_epochs = 2
+set.recommender.loss.use = "bce"
+set.recommender.loss.negatives = 3
+[[ablation]]
+name = "others"
+set.recommender.training.max_epochs = 2
+grid.recommender.use = ["caser", "gru4rec"]
+[[ablation]]
+name = "parts"
+[[ablation.factorial]]
+name = "short"
+set.recommender.training.max_epochs = 2
+[[ablation.factorial]]
+name = "attention"
+use.recommender = "gru4rec"
+"#;
+    let program = Program::new();
+    let path = program.file("rows.toml", &format!("{BASE}{rows}")).into();
+    let source = framework::load::Source { path, set: Vec::new(), base: include_str!("../experiments/base.toml") };
+    let plans = framework::load::load(&source).map_err(framework::error::Error::from).expect("no mistake").plans;
+    let recommender = |variant: &str| {
+        let plan = plans.iter().find(|plan| plan.variant == variant && plan.seed == 1);
+        plan.unwrap_or_else(|| panic!("no row {variant}")).table()["recommender"].clone()
+    };
+    for (variant, used) in [
+        ("another", "caser"),
+        ("others = caser", "caser"),
+        ("others = gru4rec", "gru4rec"),
+        ("without short, attention", "gru4rec"),
+    ] {
+        let found = recommender(variant);
+        assert_eq!(found["use"].as_str(), Some(used), "{variant}");
+        assert_eq!(found["training"]["max_epochs"].as_integer(), Some(2), "{variant}");
+    }
+    let loss = &recommender("another")["loss"];
+    assert_eq!((loss["use"].as_str(), loss["negatives"].as_integer()), (Some("bce"), Some(3)));
+    let alone = &recommender("without attention")["training"]["max_epochs"];
+    assert_eq!(alone.as_integer(), Some(200), "a plugin comes with its own defaults");
+}

@@ -17,9 +17,10 @@ settings! {
     pub struct Ablation {
         /// The name of its row in the report.
         pub name: String,
-        /// Keys of the spec with their new values; a table with another `use` replaces the old one whole.
+        /// Keys of the spec with their new values, also of plugins that `use` brings; a table with another `use` in it
+        /// replaces the old one whole.
         pub set: Table = Table::new(),
-        /// Other plugins, as in `use.recommender.loss = "bce"`, with their default settings.
+        /// Other plugins, as in `use.recommender.loss = "bce"`, with their default settings where `set` has no others.
         pub r#use: Table = Table::new(),
         /// Parts that are left out, as in `["recommender.aggregator"]`; those that may be `false`.
         pub remove: Vec<String> = Vec::new(),

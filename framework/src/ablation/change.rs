@@ -14,11 +14,10 @@ pub(super) type Row = (String, Design, Table);
 
 /// The rows that `ablation` stands for, on top of `base`; a mistake's path begins inside the ablation.
 pub(super) fn rows(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
-    let mut changed = base.clone();
-    apply(ablation, &mut changed)?;
     if !ablation.grid.is_empty() {
-        return grid(ablation, &changed);
+        return grid(ablation, base);
     }
+    let changed = apply(&[ablation], None, base)?;
     if !ablation.factorial.is_empty() {
         return factorial(ablation, &changed);
     }
@@ -35,14 +34,13 @@ fn grid(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
         return Err(problem("grid", "the grid has no values", "at least one value"));
     }
     let row = |value: &Value| {
-        let mut table = base.clone();
-        overlay(&mut table, &nested(path, value.clone()));
+        let table = apply(&[ablation], Some((path.clone(), value.clone())), base)?;
         let key = path.join(".");
         let shown = value.as_str().map_or(value.to_string(), String::from);
         let design = Design::Grid { name: ablation.name.clone(), key, value: value.clone() };
-        (format!("{} = {shown}", ablation.name), design, table)
+        Ok((format!("{} = {shown}", ablation.name), design, table))
     };
-    Ok(values.iter().map(row).collect())
+    values.iter().map(row).collect()
 }
 
 fn factorial(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
@@ -59,16 +57,13 @@ fn factorial(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
     for subset in 1..1usize << parts.len() {
         let gone: Vec<&Ablation> =
             parts.iter().enumerate().filter(|(n, _)| subset >> n & 1 == 1).map(|(_, part)| part).collect();
-        let mut table = base.clone();
-        for part in &gone {
-            if !part.grid.is_empty() || !part.factorial.is_empty() {
-                return Err(problem("factorial", "a component is one change", "set, use, remove, freeze or placebo"));
-            }
-            apply(part, &mut table).map_err(|mut problem| {
-                problem.path.insert(0, "factorial".into());
-                problem
-            })?;
+        if gone.iter().any(|part| !part.grid.is_empty() || !part.factorial.is_empty()) {
+            return Err(problem("factorial", "a component is one change", "set, use, remove, freeze or placebo"));
         }
+        let table = apply(&gone, None, base).map_err(|mut problem| {
+            problem.path.insert(0, "factorial".into());
+            problem
+        })?;
         let without: Vec<String> = gone.iter().map(|part| part.name.clone()).collect();
         let name = format!("without {}", without.join(", "));
         let design = Design::Factorial { name: ablation.name.clone(), components: components.clone(), without };
@@ -81,30 +76,34 @@ fn factorial(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
     Ok(rows)
 }
 
-/// Makes the changes that `ablation` names, in the order set, use, remove, freeze, placebo.
-fn apply(ablation: &Ablation, table: &mut Table) -> Result<(), Problem> {
-    overlay(table, &ablation.set);
-    for (path, name) in leaves(&ablation.r#use) {
-        let plugin = Table::from_iter([("use".to_string(), name)]);
-        overlay(table, &nested(&path, Value::Table(plugin)));
+/// `base` with the changes that `ablations` name and one `cell` of a grid, in the order use, grid, set, remove, freeze,
+/// placebo: a plugin comes before its settings. It is a mistake if one of the first three undoes another.
+fn apply(ablations: &[&Ablation], cell: Option<(Vec<String>, Value)>, base: &Table) -> Result<Table, Problem> {
+    let used = ablations.iter().flat_map(|ablation| leaves(&ablation.r#use));
+    let used = used.map(|(path, name)| ([path, vec!["use".to_string()]].concat(), name));
+    let cells = used.map(|leaf| ("use", leaf)).chain(cell.map(|leaf| ("grid", leaf)));
+    let mut said: Vec<(&str, (Vec<String>, Value))> = cells.collect();
+    let mut table = base.clone();
+    said.iter().for_each(|(_, (path, value))| overlay(&mut table, &nested(path, value.clone())));
+    for ablation in ablations {
+        overlay(&mut table, &ablation.set);
+        said.extend(leaves(&ablation.set).into_iter().map(|leaf| ("set", leaf)));
     }
-    if ablation.remove.is_empty() && ablation.freeze.is_empty() && ablation.placebo.is_empty() {
-        return Ok(());
+    if let Some((word, (path, _))) = said.iter().find(|(_, (path, value))| find(&table, path) != Some(value)) {
+        let message = format!("what `{word}` says of `{}` is undone by another word of the row", path.join("."));
+        return Err(problem(word, message, "one value for each key, and one plugin for each part"));
     }
-    // These words speak of parts that may be there by default only. Mistakes that hinder it are reported elsewhere.
-    if let Some(full) = written_out(table) {
-        *table = full;
+    let is_done = |a: &&Ablation| a.remove.is_empty() && a.freeze.is_empty() && a.placebo.is_empty();
+    if !ablations.iter().all(is_done) {
+        // These words speak of parts that may be there by default only. Mistakes that hinder it are reported elsewhere.
+        table = written_out(&table).unwrap_or(table);
     }
-    for key in &ablation.remove {
-        remove(key, table)?;
+    for ablation in ablations {
+        ablation.remove.iter().try_for_each(|key| remove(key, &mut table))?;
+        ablation.freeze.iter().try_for_each(|key| freeze(key, &mut table))?;
+        leaves(&ablation.placebo).into_iter().try_for_each(|(path, kind)| placebo(&path, kind, &mut table))?;
     }
-    for key in &ablation.freeze {
-        freeze(key, table)?;
-    }
-    for (path, kind) in leaves(&ablation.placebo) {
-        placebo(&path, kind, table)?;
-    }
-    Ok(())
+    Ok(table)
 }
 
 /// The spec of `table` with every default, unless there are mistakes in it.
