@@ -70,6 +70,21 @@ fn environment_and_set_are_layers_with_names() {
 }
 
 #[test]
+fn settings_outlive_a_plugin_that_comes_with_them_however_they_are_ordered() {
+    let program = Program::new();
+    let spec = program.file("small.toml", SMALL);
+    let use_last = ["--set", "recommender.training.patience=3", "--set", "recommender.use=\"gru4rec\""];
+    let out = program.ok(&[&["plan", &spec], &use_last[..]].concat()).out;
+    assert!(out.contains("use = \"gru4rec\"") && out.contains("patience = 3"), "{out}");
+    let mut command = program.command(&["plan", &spec]);
+    command.env("ABLATE_RECOMMENDER__LOSS__USE", "bce").env("ABLATE_RECOMMENDER__TRAINING__PATIENCE", "3");
+    let ran = command.env("ABLATE_RECOMMENDER__USE", "gru4rec").output().expect("the program starts");
+    let out = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let all = ["use = \"gru4rec\"", "use = \"bce\"", "patience = 3"];
+    assert!(all.iter().all(|line| out.contains(line)), "{out}{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
 fn extends_lays_specs_over_each_other_and_a_new_use_replaces_the_table() {
     let program = Program::new();
     program.file("small.toml", SMALL);

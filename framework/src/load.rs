@@ -148,20 +148,33 @@ impl From<Rejected> for Error {
 pub fn load(source: &Source) -> std::result::Result<Loaded, Rejected> {
     let mut layers = vec![file_layer("experiments/base.toml (built in)", source.base.to_string())?];
     extend(&source.path, &mut layers, &mut Vec::new())?;
-    layers.extend(environment()?);
-    for argument in &source.set {
+    layers.extend(plugins_first(environment()?));
+    let set = source.set.iter().map(|argument| {
         let table: Table = toml::from_str(argument).map_err(|error| {
             Error::new(format!("`--set {argument}` is not TOML: {}", error.message()))
                 .fix("--set 'key=value' with strings in quotes, as in --set 'recommender.use=\"sasrec\"'")
         })?;
-        layers.push(Layer { label: format!("--set {argument}"), text: None, values: dict(&table)? });
-    }
+        Ok(Layer { label: format!("--set {argument}"), text: None, values: dict(&table)? })
+    });
+    layers.extend(plugins_first(set.collect::<Result<_>>()?));
     let layers = Layers::new(layers);
     let table: Table = layers.figment.extract().explain("merging the spec", source.path.display())?;
     match plans(&table) {
         Ok((spec, plans)) => Ok(Loaded { spec, plans, layers }),
         Err(problems) => Err(Rejected::Wrong(problems.into_iter().map(|problem| layers.locate(problem)).collect())),
     }
+}
+
+/// Layers of one key each, those with a `use` first and outer ones before inner: a plugin replaces the settings before it,
+/// and of two arguments or variables neither should.
+fn plugins_first(mut layers: Vec<Layer>) -> Vec<Layer> {
+    fn depth(dict: &Dict) -> usize {
+        let below =
+            || dict.values().filter_map(Value::as_dict).map(depth).min().map_or(usize::MAX, |n| n.saturating_add(1));
+        if dict.contains_key("use") { 0 } else { below() }
+    }
+    layers.sort_by_key(|layer| depth(&layer.values));
+    layers
 }
 
 /// Adds the layers that `path` extends, then its own.
