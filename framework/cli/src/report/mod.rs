@@ -23,7 +23,7 @@ use framework::store::Store;
 use framework::toml;
 use manifest::Manifest;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 choice! {
@@ -99,6 +99,18 @@ pub struct Report {
     manifests: Vec<Manifest>,
 }
 
+/// How often the test split of each row's fingerprint was opened, also under the names that fingerprint had when the
+/// records were made, by an earlier version of this program.
+fn openings(rows: &[Row], store: &Store) -> Result<BTreeMap<String, usize>> {
+    let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows {
+        let of_records = row.records.iter().filter_map(|record| record["fingerprint"].as_str());
+        names.entry(&row.fingerprint).or_default().extend(of_records.chain([row.fingerprint.as_str()]));
+    }
+    let count = |names: BTreeSet<&str>| names.into_iter().map(|name| store.openings(name)).sum::<Result<usize>>();
+    names.into_iter().map(|(row, names)| Ok((row.to_owned(), count(names)?))).collect()
+}
+
 /// Gathers the finished runs of a spec's plans.
 pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let Some(first) = plans.first() else {
@@ -107,12 +119,11 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let mut rows = rows(&settled(plans, store, cache)?, store, cache)?;
     fill(&mut rows, store)?;
     compare(&mut rows, &first.spec.comparison);
-    let fingerprints = rows.iter().map(|row| &row.fingerprint);
-    let openings = fingerprints.map(|name| Ok((name.clone(), store.openings(name)?))).collect::<Result<_>>()?;
+    let openings = openings(&rows, store)?;
     let (attributions, unattributed) = attribute(&rows);
     let runs = rows.iter().map(|row| row.records.len()).sum();
     let manifests = rows.iter().flat_map(|row| {
-        let openings: &BTreeMap<String, usize> = &openings;
+        let openings = &openings;
         row.records.iter().map(move |record| Manifest::new(record, store, runs, openings[&row.fingerprint]))
     });
     let manifests = manifests.collect::<Result<_>>()?;

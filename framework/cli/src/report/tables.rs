@@ -58,8 +58,8 @@ impl Report {
     pub(super) fn apart(&self) -> Vec<Table> {
         let table = |group: Vec<&Row>| {
             let names: Vec<&str> = group.iter().map(|row| row.variant.as_str()).collect();
-            let record = group.iter().flat_map(|row| &row.records).next();
-            let notes = record.map(|record| [data_and_protocol(record), self.checks(record)].concat());
+            let found = group.iter().find_map(|row| Some((*row, row.records.first()?)));
+            let notes = found.map(|(row, record)| [data_and_protocol(record), self.checks(row, record)].concat());
             Table {
                 caption: format!("Under another protocol: {}", names.join(", ")),
                 notes: notes.unwrap_or_default(),
@@ -70,8 +70,8 @@ impl Report {
     }
 
     /// What speaks for and against a run's evaluation: a line each.
-    fn checks(&self, record: &Value) -> Vec<String> {
-        let openings = record["fingerprint"].as_str().and_then(|name| self.openings.get(name)).unwrap_or(&0);
+    fn checks(&self, row: &Row, record: &Value) -> Vec<String> {
+        let openings = self.openings.get(&row.fingerprint).unwrap_or(&0);
         vec![controls(record), format!("the test split of this protocol was opened {openings} times")]
     }
 
@@ -161,8 +161,7 @@ impl Report {
 
     /// What a reader must know to believe the table, and to trace it: a line each.
     pub(super) fn notes(&self) -> Vec<String> {
-        let records: Vec<&Value> = self.rows.iter().flat_map(|row| &row.records).collect();
-        let Some(first) = records.first() else {
+        let Some((row, first)) = self.rows.iter().find_map(|row| Some((row, row.records.first()?))) else {
             return vec!["No run of this spec is in the store yet: `ablate run` makes them.".into()];
         };
         let mut notes = data_and_protocol(first);
@@ -173,7 +172,7 @@ impl Report {
         ));
         notes.extend(self.ceilings());
         notes.extend(self.family());
-        notes.extend(self.checks(first));
+        notes.extend(self.checks(row, first));
         let apart: Vec<&str> = self.groups().iter().skip(1).flatten().map(|row| row.variant.as_str()).collect();
         if !apart.is_empty() {
             notes.push(format!(
