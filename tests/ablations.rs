@@ -179,6 +179,10 @@ set.recommender.training.max_epochs = 2
 [[ablation.factorial]]
 name = "attention"
 use.recommender = "gru4rec"
+[[ablation]]
+name = "outer first"
+use.recommender.loss = "bce"
+grid.recommender.use = ["gru4rec"]
 "#;
     let program = Program::new();
     let path = program.file("rows.toml", &format!("{BASE}{rows}")).into();
@@ -198,6 +202,7 @@ use.recommender = "gru4rec"
         assert_eq!(found["use"].as_str(), Some(used), "{variant}");
         assert_eq!(found["training"]["max_epochs"].as_integer(), Some(2), "{variant}");
     }
+    assert_eq!(recommender("outer first = gru4rec")["loss"]["use"].as_str(), Some("bce"));
     let loss = &recommender("another")["loss"];
     assert_eq!((loss["use"].as_str(), loss["negatives"].as_integer()), (Some("bce"), Some(3)));
     let alone = &recommender("without attention")["training"]["max_epochs"];

@@ -223,3 +223,23 @@ fn a_fingerprint_is_of_the_bytes_wherever_they_lie() {
     assert_eq!(here, fingerprint("there", "mine.csv", 0), "the same bytes under other names");
     assert_ne!(here, fingerprint("there", "mine.csv", 1), "other bytes under the same name");
 }
+
+#[test]
+fn openings_under_an_earlier_fingerprint_are_counted() {
+    let program = Program::new();
+    let spec = SMALL.replace("use = \"sasrec\"", "use = \"markov\"");
+    let spec = program.file("small.toml", spec.split("hidden_size").next().expect("a spec"));
+    program.ok(&["run", &spec]);
+    let only = |folder: &str| {
+        let mut entries = std::fs::read_dir(program.store().join(folder)).expect("a folder");
+        entries.next().expect("an entry").expect("an entry").path()
+    };
+    // As if an earlier version had named the protocol otherwise.
+    let (record, opened) = (only("runs"), only("openings"));
+    let name = opened.file_name().and_then(|name| name.to_str()).expect("a fingerprint").to_owned();
+    let text = std::fs::read_to_string(&record).expect("a record").replace(&name, &"a".repeat(64));
+    std::fs::write(&record, text).expect("a record");
+    std::fs::rename(&opened, opened.with_file_name("a".repeat(64))).expect("it is renamed");
+    let report = program.ok(&["report", &spec]).out;
+    assert!(report.contains("the test split of this protocol was opened 1 times"), "{report}");
+}

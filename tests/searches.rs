@@ -136,3 +136,33 @@ fn a_trial_that_does_not_train_counts_and_does_not_stop_the_search() {
     let report = program.ok(&["report", &spec]).out;
     assert!(report.contains("2, 1 failed"), "{report}");
 }
+
+#[test]
+fn what_a_row_sets_is_not_tuned_in_it() {
+    let program = Program::new();
+    let rows = r#"
+[[ablation]]
+name = "two"
+set.recommender.neighbors = 2
+[[ablation]]
+name = "shrunk"
+grid.recommender.shrinkage = [0.0, 10.0]
+[[ablation]]
+name = "all of its own"
+set.recommender.neighbors = 2
+set.recommender.shrinkage = 0.0
+"#;
+    let path = program.file("searched.toml", &format!("{SEARCHED}{rows}")).into();
+    let source = framework::load::Source { path, set: Vec::new(), base: include_str!("../experiments/base.toml") };
+    let plans = framework::load::load(&source).map_err(framework::error::Error::from).expect("no mistake").plans;
+    let tuned = |variant: &str| {
+        let plan = plans.iter().find(|plan| plan.variant == variant).unwrap_or_else(|| panic!("no row {variant}"));
+        let table = plan.table();
+        let space = table["search"].get("space").and_then(|space| space["recommender"].as_table()).cloned();
+        space.unwrap_or_default().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(tuned("item_knn"), ["neighbors", "regularization", "shrinkage"]);
+    assert_eq!(tuned("two"), ["regularization", "shrinkage"]);
+    assert_eq!(tuned("shrunk = 10.0"), ["neighbors", "regularization"]);
+    assert_eq!(tuned("all of its own"), ["regularization"]);
+}

@@ -34,7 +34,16 @@ settings! {
         /// Components, each a named change that takes it away: a row for each set of components that are gone.
         pub factorial: Vec<Ablation> = Vec::new(),
     }
+    check |ablation, report| {
+        // Its full row is the base, which would lack the other words.
+        if !ablation.factorial.is_empty() && WORDS.iter().any(|word| *word != "factorial" && ablation.has(word)) {
+            report.conflict("factorial", "`factorial` stands beside other words of the row", "them in its components");
+        }
+    }
 }
+
+/// All that an ablation can do.
+const WORDS: [&str; 7] = ["grid", "factorial", "placebo", "use", "set", "remove", "freeze"];
 
 /// What a row is among the others of its table.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +132,7 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
             let mut reader = Reader::default();
             let variant = Spec::read(&Value::Table(row), &mut reader);
             let new = reader.problems.into_iter().filter(|problem| !same_place(&problems, problem)).collect::<Vec<_>>();
-            let word = ["grid", "factorial", "placebo", "use", "set"].into_iter().find(|word| ablation.has(word));
+            let word = WORDS[..5].iter().find(|word| ablation.has(word)).copied();
             problems.extend(new.into_iter().map(|problem| inside_variant(problem, n, word)));
             if variants.iter().any(|(other, ..)| *other == name) && design != Design::Variant {
                 problems.push(twice(&name, n));

@@ -3,6 +3,7 @@
 use crate::error::{Error, Explain, Result};
 use crate::truth::{Factor, Truth};
 use polars::prelude::*;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,13 @@ pub struct LinkedPictures {
     pub links: Vec<(String, String)>,
 }
 
-/// How the names of encoded pictures end that can be read: PNG, JPEG and WebP. None for other bytes.
+/// Whether a file is a picture, by its name.
+pub fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| ["png", "jpg", "jpeg", "webp"].contains(&ending.as_str()))
+}
+
+/// How the name of a picture with these bytes should end: PNG, JPEG or WebP. None for other bytes.
 pub fn picture_ending(bytes: &[u8]) -> Option<&'static str> {
     let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP".as_slice());
     match bytes {

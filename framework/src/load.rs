@@ -148,7 +148,6 @@ impl From<Rejected> for Error {
 pub fn load(source: &Source) -> std::result::Result<Loaded, Rejected> {
     let mut layers = vec![file_layer("experiments/base.toml (built in)", source.base.to_string())?];
     extend(&source.path, &mut layers, &mut Vec::new())?;
-    layers.extend(plugins_first(environment()?));
     let set = source.set.iter().map(|argument| {
         let table: Table = toml::from_str(argument).map_err(|error| {
             Error::new(format!("`--set {argument}` is not TOML: {}", error.message()))
@@ -156,7 +155,10 @@ pub fn load(source: &Source) -> std::result::Result<Loaded, Rejected> {
         })?;
         Ok(Layer { label: format!("--set {argument}"), text: None, values: dict(&table)? })
     });
-    layers.extend(plugins_first(set.collect::<Result<_>>()?));
+    let mut single: Vec<Layer> = environment()?.into_iter().chain(set.collect::<Result<Vec<_>>>()?).collect();
+    // A plugin takes away the settings before it, and neither of two variables or arguments should be lost.
+    single.sort_by_key(|layer| plugin_depth(&layer.values).unwrap_or(usize::MAX));
+    layers.extend(single);
     let layers = Layers::new(layers);
     let table: Table = layers.figment.extract().explain("merging the spec", source.path.display())?;
     match plans(&table) {
@@ -165,16 +167,15 @@ pub fn load(source: &Source) -> std::result::Result<Loaded, Rejected> {
     }
 }
 
-/// Layers of one key each, those with a `use` first and outer ones before inner: a plugin replaces the settings before it,
-/// and of two arguments or variables neither should.
-fn plugins_first(mut layers: Vec<Layer>) -> Vec<Layer> {
-    fn depth(dict: &Dict) -> usize {
-        let below =
-            || dict.values().filter_map(Value::as_dict).map(depth).min().map_or(usize::MAX, |n| n.saturating_add(1));
-        if dict.contains_key("use") { 0 } else { below() }
+/// How deep the `use` lies that is all of a layer.
+fn plugin_depth(values: &Dict) -> Option<usize> {
+    match values.iter().next() {
+        Some((key, value)) if values.len() == 1 => match value.as_dict() {
+            Some(inner) => plugin_depth(inner).map(|depth| depth + 1),
+            None => (key == "use").then_some(0),
+        },
+        _ => None,
     }
-    layers.sort_by_key(|layer| depth(&layer.values));
-    layers
 }
 
 /// Adds the layers that `path` extends, then its own.

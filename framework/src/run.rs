@@ -3,7 +3,7 @@
 use crate::ablation::Plan;
 use crate::context::{Context, Epoch};
 use crate::controls;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, is_picture};
 use crate::error::{Error, Explain, Result};
 use crate::metrics;
 use crate::progress::Progress;
@@ -76,6 +76,9 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let versions: Value = counted.map(|d| (d.name.to_string(), json!(d.version))).collect();
     let evaluator = json!({ "plugin": spec.evaluator.identity(), "metrics": versions, "recommender": recommender });
     let task = spec.dataset.task().unwrap_or_else(|| spec.dataset.identity_without_paths());
+    // Pictures say nothing about who met what.
+    let hashes: Vec<_> =
+        files.iter().zip(&hashes).filter(|(path, _)| !is_picture(path)).map(|(_, hash)| hash).collect();
     let task = json!({ "plugin": task, "files": hashes });
     let fingerprint = hash_json(&json!({ "dataset": task, "protocol": protocol, "metrics": versions }));
     let evaluator = Stage::new("evaluator", evaluator);

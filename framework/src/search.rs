@@ -44,7 +44,7 @@ settings! {
     pub struct Search {
         /// The keys with the values that they may take: a list, as in `space.recommender.dropout = [0.1, 0.3]`, or a
         /// range, as in `space.recommender.training.learning_rate = { low = 1e-4, high = 1e-2, scale = "log" }`. A row
-        /// tunes those that it has.
+        /// tunes those that it has and does not set itself.
         pub space: Space,
         /// The settings that are tried for each row.
         #[range(1..=10_000)]
@@ -315,7 +315,10 @@ pub(crate) fn mistakes(rows: &[(&str, &Spec)]) -> Vec<Problem> {
             problems.push(problem(&[], message, "the same for every row, or none with `search = false`"));
         }
     }
-    for axis in &search.space.axes {
+    let mut axes: Vec<&Axis> = searched.iter().flat_map(|(_, _, search)| &search.space.axes).collect();
+    axes.sort_by_key(|axis| axis.key());
+    axes.dedup_by_key(|axis| axis.key());
+    for axis in axes {
         let path = [&["space".to_string()], &axis.path[..]].concat();
         let known = |spec: &Spec| matches!(spec.write(), Value::Table(table) if axis.is_in(&table));
         if !searched.iter().any(|(_, spec, _)| known(spec)) {

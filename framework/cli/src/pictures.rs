@@ -3,7 +3,7 @@
 use crate::{BuiltIn, Cli, download};
 use framework::ablation::Plan;
 use framework::context::is_interrupted;
-use framework::corpus::picture_ending;
+use framework::corpus::{is_picture, picture_ending};
 use framework::error::{Error, Explain, Result};
 use framework::progress::Progress;
 use framework::protocol;
@@ -11,11 +11,14 @@ use framework::run::Runner;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use ureq::Agent;
 
 /// How many pictures are asked for at the same time.
 const AT_ONCE: usize = 8;
+
+/// So many failures one after the other, and the network is to blame.
+const MOST_FAILURES: usize = 20;
 
 /// A larger file is taken for no picture.
 const MOST_BYTES: u64 = 32 << 20;
@@ -33,13 +36,15 @@ impl Cli {
         let split = protocol::split(&corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by())?;
         let (folder, kept) = (linked.folder, &split.train.items.id);
         fs::create_dir_all(&folder).explain("creating the folder of pictures", folder.display())?;
-        let there = stems(&folder)?;
+        let there = ids(&folder)?;
         let links: HashMap<String, String> = linked.links.into_iter().collect();
         let missing = kept.iter().filter(|id| !there.contains(*id));
         let wanted: Vec<(&str, &str)> = missing.filter_map(|id| Some((id.as_str(), links.get(id)?.as_str()))).collect();
-        let dead = get_all(&wanted, &folder)?;
+        let Tally { dead, failures, error, .. } = get_all(&wanted, &folder);
         let had = kept.iter().filter(|id| there.contains(*id)).count();
-        println!("{} of {} pictures fetched, {had} were there", wanted.len() - dead.len(), kept.len());
+        let now = ids(&folder)?;
+        let have = kept.iter().filter(|id| now.contains(*id)).count();
+        println!("{} of {} pictures fetched, {had} were there", have - had, kept.len());
         let unlinked = kept.len() - had - wanted.len();
         if unlinked > 0 {
             println!("{unlinked} items have no link");
@@ -48,59 +53,79 @@ impl Cli {
             println!("{} links lead to no picture, such as {first}", dead.len());
         }
         println!("{}", folder.display());
-        Ok(())
+        match error {
+            _ if is_interrupted() => Err(Error::interrupted()),
+            Some(error) => {
+                let what = format!("{failures} pictures could not be fetched; the last: {error}");
+                Err(Error::new(what).fix("the same command later: what was fetched stays"))
+            }
+            None => Ok(()),
+        }
     }
 }
 
-/// The names in a folder without what follows the last dot.
-fn stems(folder: &Path) -> Result<HashSet<String>> {
-    let stem = |entry: std::io::Result<fs::DirEntry>| {
+/// The items whose pictures are in a folder.
+fn ids(folder: &Path) -> Result<HashSet<String>> {
+    let id = |entry: std::io::Result<fs::DirEntry>| {
         let path = entry.explain("listing pictures", folder.display())?.path();
-        let is_part = path.extension().is_some_and(|ending| ending == "part");
-        Ok(path.file_stem().filter(|_| !is_part).map(|stem| stem.to_string_lossy().into_owned()))
+        Ok(path.file_stem().filter(|_| is_picture(&path)).map(|id| id.to_string_lossy().into_owned()))
     };
     let entries = fs::read_dir(folder).explain("listing pictures", folder.display())?;
-    entries.filter_map(|entry| stem(entry).transpose()).collect()
+    entries.filter_map(|entry| id(entry).transpose()).collect()
 }
 
-/// Downloads what `wanted` names, an item's id and an address each, into `folder`. Gives the links that are dead; a host
-/// that cannot be reached ends it.
-fn get_all(wanted: &[(&str, &str)], folder: &Path) -> Result<Vec<String>> {
+/// What came of all links.
+#[derive(Default)]
+struct Tally {
+    /// Those that lead to no picture, and why.
+    dead: Vec<String>,
+    /// How many could not be fetched, though they may be there.
+    failures: usize,
+    /// How many of them one after the other.
+    in_a_row: usize,
+    /// The last of them.
+    error: Option<Error>,
+}
+
+/// Downloads what `wanted` names, an item's id and an address each, into `folder`. One that fails stops no
+/// other; many one after the other stop all.
+fn get_all(wanted: &[(&str, &str)], folder: &Path) -> Tally {
     let (agent, bar) = (download::agent(), Progress::default().bar("pictures", wanted.len()));
-    let (queue, dead, failed) = (Mutex::new(wanted.iter()), Mutex::new(Vec::new()), Mutex::new(None));
+    let (queue, tally) = (Mutex::new(wanted.iter()), Mutex::new(Tally::default()));
     let next = || {
-        let stop = locked(&failed).is_some();
+        let stop = is_interrupted() || locked(&tally).in_a_row >= MOST_FAILURES;
         if stop { None } else { locked(&queue).next() }
     };
     let worker = || {
         while let Some((id, url)) = next() {
-            match get(&agent, id, url, folder) {
-                Ok(None) => {}
-                Ok(Some(why)) => locked(&dead).push(format!("{url} ({id}): {why}")),
-                Err(error) => *locked(&failed) = Some(error),
+            let got = get(&agent, id, url, folder);
+            let mut tally = locked(&tally);
+            match got {
+                Ok(None) => tally.in_a_row = 0,
+                Ok(Some(why)) => {
+                    tally.in_a_row = 0;
+                    tally.dead.push(format!("{url} ({id}): {why}"));
+                }
+                Err(error) => {
+                    tally.in_a_row += 1;
+                    tally.failures += 1;
+                    tally.error = Some(error);
+                }
             }
             bar.advance(1);
         }
     };
     std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(worker))));
-    let failed = locked(&failed).take();
-    match failed {
-        Some(error) if error.is_interrupt() => Err(error),
-        Some(error) => Err(error.fix("the same command later: what was fetched stays")),
-        None => Ok(std::mem::take(&mut *locked(&dead))),
-    }
+    tally.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The value even after another thread's panic, which ends the command anyway.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Downloads one picture; or says why the link is dead.
 fn get(agent: &Agent, id: &str, url: &str, folder: &Path) -> Result<Option<String>> {
-    if is_interrupted() {
-        return Err(Error::interrupted());
-    }
     // The id becomes a file's name.
     if id.starts_with('.') || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         return Ok(Some("the id can be no file's name".to_owned()));

@@ -17,11 +17,10 @@ pub(super) fn rows(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Proble
     if !ablation.grid.is_empty() {
         return grid(ablation, base);
     }
-    let changed = apply(&[ablation], None, base)?;
     if !ablation.factorial.is_empty() {
-        return factorial(ablation, &changed);
+        return factorial(ablation, base);
     }
-    Ok(vec![(ablation.name.clone(), Design::Variant, changed)])
+    Ok(vec![(ablation.name.clone(), Design::Variant, apply(&[ablation], None, base)?)])
 }
 
 fn grid(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
@@ -77,33 +76,83 @@ fn factorial(ablation: &Ablation, base: &Table) -> Result<Vec<Row>, Problem> {
 }
 
 /// `base` with the changes that `ablations` name and one `cell` of a grid, in the order use, grid, set, remove, freeze,
-/// placebo: a plugin comes before its settings. It is a mistake if one of the first three undoes another.
+/// placebo: plugins come before their settings, outer ones first. It is a mistake if a word is undone by another, and a
+/// key with a value of the row's own is not tuned in it.
 fn apply(ablations: &[&Ablation], cell: Option<(Vec<String>, Value)>, base: &Table) -> Result<Table, Problem> {
     let used = ablations.iter().flat_map(|ablation| leaves(&ablation.r#use));
     let used = used.map(|(path, name)| ([path, vec!["use".to_string()]].concat(), name));
-    let cells = used.map(|leaf| ("use", leaf)).chain(cell.map(|leaf| ("grid", leaf)));
-    let mut said: Vec<(&str, (Vec<String>, Value))> = cells.collect();
+    let mut said: Vec<Said> = used.map(|leaf| ("use", leaf)).chain(cell.map(|leaf| ("grid", leaf))).collect();
+    said.sort_by_key(|(_, (path, _))| path.len());
     let mut table = base.clone();
     said.iter().for_each(|(_, (path, value))| overlay(&mut table, &nested(path, value.clone())));
     for ablation in ablations {
         overlay(&mut table, &ablation.set);
         said.extend(leaves(&ablation.set).into_iter().map(|leaf| ("set", leaf)));
     }
-    if let Some((word, (path, _))) = said.iter().find(|(_, (path, value))| find(&table, path) != Some(value)) {
-        let message = format!("what `{word}` says of `{}` is undone by another word of the row", path.join("."));
-        return Err(problem(word, message, "one value for each key, and one plugin for each part"));
+    if let Some((word, (path, _))) = said.iter().find(|(_, (path, _))| OF_ALL_ROWS.contains(&path[0].as_str())) {
+        let message = format!("`{}` is of the whole table and not of a row", path[0]);
+        return Err(problem(word, message, "it above the ablations, once"));
     }
+    undone(&said, |path, value| find(&table, path) == Some(value))?;
     let is_done = |a: &&Ablation| a.remove.is_empty() && a.freeze.is_empty() && a.placebo.is_empty();
     if !ablations.iter().all(is_done) {
         // These words speak of parts that may be there by default only. Mistakes that hinder it are reported elsewhere.
         table = written_out(&table).unwrap_or(table);
     }
+    let whole = table.clone();
+    let mut frozen = Vec::new();
     for ablation in ablations {
         ablation.remove.iter().try_for_each(|key| remove(key, &mut table))?;
-        ablation.freeze.iter().try_for_each(|key| freeze(key, &mut table))?;
+        for key in &ablation.freeze {
+            frozen.push(freeze(key, &mut table)?);
+        }
+    }
+    for path in said.iter().map(|(_, (path, _))| path).chain(&frozen) {
+        not_tuned(path, &mut table);
+    }
+    undone(&said, |path, _| find(&table, path) == find(&whole, path))?;
+    for ablation in ablations {
         leaves(&ablation.placebo).into_iter().try_for_each(|(path, kind)| placebo(&path, kind, &mut table))?;
     }
     Ok(table)
+}
+
+/// Keys that rows cannot have of their own: reports read them once.
+const OF_ALL_ROWS: [&str; 3] = ["comparison", "ablation", "base"];
+
+/// What a word says: the value of a key.
+type Said = (&'static str, (Vec<String>, Value));
+
+/// The first of `said` that no longer `stands`, as a mistake.
+fn undone(said: &[Said], stands: impl Fn(&[String], &Value) -> bool) -> Result<(), Problem> {
+    let Some((word, (path, _))) = said.iter().find(|(_, (path, value))| !stands(path, value)) else { return Ok(()) };
+    let message = format!("what `{word}` says of `{}` is undone by another word of the row", path.join("."));
+    Err(problem(word, message, "one value for each key, and one plugin for each part"))
+}
+
+/// Takes a key that has a value of its own out of what the row's search tunes.
+fn not_tuned(path: &[String], table: &mut Table) {
+    let Some(Value::Table(search)) = table.get_mut("search") else { return };
+    let Some(Value::Table(space)) = search.get_mut("space") else { return };
+    take_out(path, space);
+    if space.is_empty() {
+        table.insert("search".into(), Value::Boolean(false));
+    }
+}
+
+/// Takes the list or range at or above `path` out of a search's space, and the tables that it leaves empty.
+fn take_out(path: &[String], space: &mut Table) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let is_empty = match space.get_mut(first) {
+        Some(Value::Table(inner)) if !inner.contains_key("low") => {
+            take_out(rest, inner);
+            inner.is_empty()
+        }
+        found => found.is_some(),
+    };
+    if is_empty {
+        space.remove(first);
+    }
 }
 
 /// The spec of `table` with every default, unless there are mistakes in it.
@@ -141,7 +190,8 @@ fn remove(key: &str, table: &mut Table) -> Result<(), Problem> {
     Err(one_of("remove", key, message, &removable))
 }
 
-fn freeze(key: &str, table: &mut Table) -> Result<(), Problem> {
+/// Freezes the part at `key`; gives the path of the key that did it.
+fn freeze(key: &str, table: &mut Table) -> Result<Vec<String>, Problem> {
     let path = split(key);
     let still = |table: &Table, path: &[String]| {
         let inside = find(table, path)?.as_table()?;
@@ -150,13 +200,13 @@ fn freeze(key: &str, table: &mut Table) -> Result<(), Problem> {
             () if inside.contains_key("max_epochs") => ("max_epochs", Value::Integer(0)),
             () => return None,
         };
-        Some(nested(&[path, &[key.to_string()]].concat(), value))
+        Some(([path, &[key.to_string()]].concat(), value))
     };
     let below = tables(table).into_iter().filter(|found| found.starts_with(&path));
     match below.into_iter().find_map(|path| still(table, &path)) {
-        Some(change) => {
-            overlay(table, &change);
-            Ok(())
+        Some((path, value)) => {
+            overlay(table, &nested(&path, value));
+            Ok(path)
         }
         None => {
             let trained: Vec<String> =

@@ -10,7 +10,7 @@ pub(crate) mod vectors;
 
 use flate2::read::MultiGzDecoder;
 use framework::context::is_interrupted;
-use framework::corpus::{Interactions, Items, picture_ending};
+use framework::corpus::{Interactions, Items, is_picture, picture_ending};
 use framework::error::{Error, Explain, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -236,9 +236,8 @@ impl Pictures {
         }
         for entry in std::fs::read_dir(folder).explain("listing pictures", folder.display())? {
             let path = entry.explain("listing pictures", folder.display())?.path();
-            let kind = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
             let id = path.file_stem().and_then(OsStr::to_str).map(String::from);
-            let (Some("png" | "jpg" | "jpeg" | "webp"), Some(id)) = (kind.as_deref(), id) else { continue };
+            let Some(id) = id.filter(|_| is_picture(&path)) else { continue };
             if paths.insert(id.clone(), path).is_some() {
                 return Err(Error::new(format!("item {id} has two pictures")).at(folder.display()).fix("one of them"));
             }
