@@ -57,8 +57,9 @@ fn spec() -> String {
     let mut text = format!("# Spec reference\n\n{GENERATED}");
     text += "A spec is one TOML file. Layers, each over the one before: the built-in `experiments/base.toml`, the files \
              that `extends = [\"…\"]` names, the spec, environment variables (`ABLATE_RECOMMENDER__DROPOUT=0.1`), and \
-             `--set key=value`. A table with another `use` replaces the old table whole; of several variables, and of \
-             several `--set`, those with a `use` come first.\n\n## Top level\n\n";
+             `--set key=value`. A table with another `use` replaces the old table whole. Variables and `--set` that \
+             name a plugin with `use` come before all others of them, so that none of their settings is lost.\n\n\
+             ## Top level\n\n";
     text += &fields(Spec::FIELDS);
     text += "\n## `[protocol]`\n\n";
     text += &fields(Protocol::FIELDS);

@@ -143,14 +143,14 @@ fn not_tuned(path: &[String], table: &mut Table) {
 /// Takes the list or range at or above `path` out of a search's space, and the tables that it leaves empty.
 fn take_out(path: &[String], space: &mut Table) {
     let Some((first, rest)) = path.split_first() else { return };
-    let is_empty = match space.get_mut(first) {
+    let is_done_with = match space.get_mut(first) {
         Some(Value::Table(inner)) if !inner.contains_key("low") => {
             take_out(rest, inner);
             inner.is_empty()
         }
         found => found.is_some(),
     };
-    if is_empty {
+    if is_done_with {
         space.remove(first);
     }
 }
