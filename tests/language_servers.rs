@@ -63,7 +63,7 @@ fn kept(cx: &Context) -> Vec<(String, String)> {
 /// Has `model` answer through the failures of `server`.
 fn nothing_is_lost_or_mixed_up(server: &Server, model: &dyn Model, cx: &Context) {
     let (prompts, decoding) = (prompts(12), Decoding { max_tokens: 12, ..defaults() });
-    let ask = || generations::generate(model, &prompts, &decoding, 1, cx).expect("answers");
+    let ask = || generations::generate(model, &prompts, &decoding, cx).expect("answers");
     let answers = ask();
     let said = server.said();
     assert_eq!(answers.len(), prompts.len());
@@ -147,12 +147,12 @@ fn a_stopped_run_keeps_what_was_answered_and_asks_for_the_rest() {
     let server = Server::start(|_, request| Reply { late: Duration::from_millis(20), ..completion(request) });
     let model = openai(&server.url, "concurrency = 4", &cx);
     let (prompts, decoding) = (prompts(40), defaults());
-    let message = generations::generate(&Stopped(&*model, 10), &prompts, &decoding, 1, &cx).expect_err("stopped");
+    let message = generations::generate(&Stopped(&*model, 10), &prompts, &decoding, &cx).expect_err("stopped");
     assert_eq!(message.to_string(), "stopped by the test");
     let before = kept(&cx).len();
     assert!((10..40).contains(&before), "{before} answers");
     assert_eq!(server.count(), before, "what the server answered is kept");
-    let answers = generations::generate(&*model, &prompts, &decoding, 1, &cx).expect("answers");
+    let answers = generations::generate(&*model, &prompts, &decoding, &cx).expect("answers");
     assert_eq!(answers[39].text, "answer to Say something about the number 39");
     assert!(server.asked().values().all(|count| *count == 1), "{:?}", server.asked());
     assert_eq!(kept(&cx).len(), 40);
@@ -162,7 +162,7 @@ fn refusal(url: &str, settings: &str, decoding: &Decoding) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let cx = context(folder.path());
     let model = openai(url, settings, &cx);
-    generations::generate(&*model, &prompts(3), decoding, 1, &cx).expect_err("a refusal").to_string()
+    generations::generate(&*model, &prompts(3), decoding, &cx).expect_err("a refusal").to_string()
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_batch_comes_back_in_parts() {
     let (cx, batch) = (context(folder.path()), folder.path().join("batch"));
     let settings = format!("use = \"batch\"\nmodel = \"m\"\nfolder = \"{}\"\n", batch.display());
     let (model, prompts, decoding) = (open(&settings, &cx), prompts(6), defaults());
-    let ask = || generations::generate(&*model, &prompts, &decoding, 1, &cx);
+    let ask = || generations::generate(&*model, &prompts, &decoding, &cx);
     let message = ask().expect_err("unanswered").to_string();
     let command = format!(
         "`vllm run-batch -i {0}/requests.jsonl -o {0}/answers/1.jsonl --model m`, then run the same command again",
@@ -258,7 +258,7 @@ fn a_batch_comes_back_in_parts() {
     assert!(ask().expect_err("half").to_string().contains("3 of 3 prompts"));
     // Another revision's answers are others.
     let other = open(&format!("{settings}revision = \"b\"\n"), &cx);
-    let message = generations::generate(&*other, &prompts, &decoding, 1, &cx).expect_err("unanswered").to_string();
+    let message = generations::generate(&*other, &prompts, &decoding, &cx).expect_err("unanswered").to_string();
     assert!(message.contains("6 of 6"), "{message}");
 
     fs::write(batch.join("answers/2.jsonl"), all[3..].iter().map(batch_answer).collect::<String>()).expect("written");
@@ -283,11 +283,11 @@ fn llama_cpp_answers_through_every_failure() {
     let choices = vec!["Yes".to_string(), "No, \"never\"".to_string()];
     let prompts = [Prompt::new("Answer yes or no.", "Is the sky blue?"), Prompt::new("", "Is fire cold?")];
     let decoding = Decoding { choices: choices.clone(), repetition_penalty: 1.1, top_k: 5, ..defaults() };
-    for answer in generations::generate(&*model, &prompts, &decoding, 1, &cx).expect("choices") {
+    for answer in generations::generate(&*model, &prompts, &decoding, &cx).expect("choices") {
         assert!(choices.contains(&answer.text), "{}", answer.text);
     }
     let drawn = Decoding { temperature: 1.0, max_tokens: 12, ..defaults() };
-    generations::generate(&*model, &prompts, &drawn, 7, &cx).expect("texts");
+    generations::generate(&*model, &prompts, &drawn, &cx).expect("texts");
     let scores = model.score(&[prompts.to_vec()], &choices, &cx).expect("likelihoods");
     assert!(scores[0].iter().flatten().all(|score| *score < 0.0 && *score > -100.0), "{scores:?}");
     assert_ne!(scores[0][0], scores[0][1]);

@@ -24,7 +24,7 @@ pub fn list(runs: usize) -> Result<()> {
         let metrics = json!({ "hr@10": { "mean": n as f64 / runs as f64 }, "ndcg@10": { "mean": 0.5 } });
         let record = json!({ "run": id, "name": "bench", "variant": "base", "seed": n, "status": "done",
             "started": now(), "seconds": 1.0, "plan": plan, "metrics": metrics, "outcome": n });
-        store.commit_run(&id, &record)?;
+        store.commit_run(&id, &record, false)?;
         ids.push(id);
     }
     report(&format!("list {runs} runs, no index yet"), 1, || store.list().map(|_| ()))?;
@@ -84,5 +84,5 @@ fn commit(store: &Store, plan: &Plan, n: usize, users: usize, folder: &Path) -> 
         "data": {}, "stages": [], "epochs": [], "metrics": metrics, "provenance": {},
         "outcome": { "metrics": metrics, "scores": { "scores.parquet": store.put_bytes(&bytes)? } },
     });
-    store.commit_run(&keys.run, &record).map(|_| ())
+    store.commit_run(&keys.run, &record, false).map(|_| ())
 }

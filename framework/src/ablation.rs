@@ -6,7 +6,7 @@ pub(crate) use change::nested;
 pub use change::overlay;
 
 use crate::plugin::Setting;
-use crate::problem::{Problem, Reader};
+use crate::problem::{Problem, Reader, nearest};
 use crate::search::{self, Tuned};
 use crate::settings;
 use crate::spec::{Seeds, Spec};
@@ -144,6 +144,7 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
         let base = std::iter::once((spec.base_name(), spec));
         let rows: Vec<_> = base.chain(variants.iter().map(|(name, _, spec)| (name.as_str(), spec))).collect();
         problems.extend(search::mistakes(&rows));
+        problems.extend(unknown_rows(spec, &rows));
     }
     match spec {
         Some(spec) if problems.is_empty() => {
@@ -157,6 +158,21 @@ pub fn plans(table: &Table) -> Result<(Spec, Vec<Plan>), Vec<Problem>> {
         }
         _ => Err(problems),
     }
+}
+
+/// Pairs of the comparison that name a row that there is not.
+fn unknown_rows(spec: &Spec, rows: &[(&str, &Spec)]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (n, pair) in spec.comparison.pairs.iter().enumerate() {
+        for (side, name) in pair.iter().enumerate().filter(|(_, name)| rows.iter().all(|(row, _)| row != name)) {
+            let path = ["comparison", "pairs", &n.to_string(), &side.to_string()].map(String::from).to_vec();
+            let names: Vec<&str> = rows.iter().map(|(row, _)| *row).collect();
+            let near = nearest(name, names.iter().copied());
+            let (message, expected) = (format!("no row is called `{name}`"), format!("one of {}", names.join(", ")));
+            problems.push(Problem { path, on_key: false, message, expected, nearest: near });
+        }
+    }
+    problems
 }
 
 impl Ablation {

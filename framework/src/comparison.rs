@@ -1,25 +1,11 @@
-//! How the rows of a report are compared with the base, as a spec declares it; the mathematics is in [`statistics`].
+//! How the rows of a report are compared, as a spec declares it; the mathematics is in [`statistics`](crate::statistics).
 
-use crate::statistics::{
-    Interval, Verdict, benjamini_hochberg, bootstrap_seeds, effect_size, holm, paired, randomization_p,
-    smallest_effect, t_p, user_means, wilcoxon_p,
-};
+use crate::statistics::corrections::{benjamini_hochberg, holm};
+use crate::statistics::{Estimate, Interval, SEEDS, Sample, Scope, Verdict};
 use crate::{choice, settings};
 
 choice! {
-    /// What the p-value of a difference is from; the users are the sample.
-    pub enum Test {
-        /// Signs are flipped at random: nothing is assumed of how differences are spread.
-        Randomization = "randomization",
-        /// Student's: the mean of the differences is taken for normal.
-        T = "t",
-        /// Signed ranks. It is about another thing than the mean, and finds too much in metrics with many ties.
-        Wilcoxon = "wilcoxon",
-    }
-}
-
-choice! {
-    /// How p-values are corrected for the number of rows.
+    /// How p-values are corrected for the number of comparisons.
     pub enum Correction {
         /// The chance of any false positive stays at 5 %.
         Holm = "holm",
@@ -29,77 +15,171 @@ choice! {
 }
 
 settings! {
-    /// How rows are compared with the base. Nothing here changes a run, only what the report says of it.
+    /// What is compared and how. Nothing here changes a run, only what the report says of it. All declared comparisons are
+    /// corrected together, also while some of their runs are missing.
     pub struct Comparison {
-        /// The test of a difference.
-        pub test: Test = Test::Randomization,
-        /// The correction for the number of rows.
+        /// The correction for the number of comparisons.
         pub correction: Correction = Correction::Holm,
         /// The smallest difference that matters, in the metric's unit, chosen beforehand: a row that is
         /// neither better nor worse, and whose interval lies within plus and minus the margin, is called equivalent;
         /// that is not corrected for the number of rows. At 0 no row is.
         #[range(0.0..=1.0)]
         pub margin: f64 = 0.0,
+        /// Further pairs of rows beside each row and the base, as in `[["titles", "titles of other items"]]`: the second is
+        /// judged against the first.
+        pub pairs: Vec<Vec<String>> = Vec::new(),
+        /// Parts of the test cases in which every comparison is made once more.
+        pub strata: Vec<Stratum> = Vec::new(),
+    }
+    check |comparison, report| {
+        for (n, pair) in comparison.pairs.iter().enumerate() {
+            let at = |report: &mut crate::problem::Reader, message: &str| {
+                report.inside("pairs", |r| r.conflict(&n.to_string(), message, "two rows, as in [\"titles\", \"titles of other items\"]"));
+            };
+            match pair.as_slice() {
+                [a, b] if a == b => at(report, "a row is compared with itself"),
+                [_, _] if comparison.pairs[..n].contains(pair) => at(report, "the pair stands there twice"),
+                [_, _] => {}
+                _ => at(report, "this is no pair of rows"),
+            }
+        }
+        for (n, stratum) in comparison.strata.iter().enumerate() {
+            if comparison.strata[..n].iter().any(|other| other.name == stratum.name) {
+                let message = format!("two strata are called `{}`", stratum.name);
+                report.inside("strata", |r| r.inside(&n.to_string(), |r| r.conflict("name", message, "a name of its own")));
+            }
+        }
     }
 }
 
-/// What a comparison with the base found.
+settings! {
+    /// A part of the test cases: those within all of its bounds. Cold targets are `popularity_at_most = 0`.
+    pub struct Stratum {
+        /// What the report calls it.
+        pub name: String,
+        /// The fewest interactions before the target.
+        #[range(0..=1_000_000_000)]
+        pub history_at_least: usize = 0,
+        /// The most interactions before the target.
+        #[range(0..=1_000_000_000)]
+        pub history_at_most: usize = 1_000_000_000,
+        /// How often the target occurs in training, at least.
+        #[range(0..=1_000_000_000)]
+        pub popularity_at_least: usize = 0,
+        /// How often the target occurs in training, at most.
+        #[range(0..=1_000_000_000)]
+        pub popularity_at_most: usize = 1_000_000_000,
+    }
+    check |stratum, report| {
+        for (key, low, high) in [
+            ("history_at_most", stratum.history_at_least, stratum.history_at_most),
+            ("popularity_at_most", stratum.popularity_at_least, stratum.popularity_at_most),
+        ] {
+            if low > high {
+                report.conflict(key, format!("no case has at least {low} and at most {high}"), "the upper bound above the lower one");
+            }
+        }
+    }
+}
+
+impl Stratum {
+    /// Whether a case with a history of that length and a target of that popularity belongs to it.
+    pub fn holds(&self, history: u32, popularity: u32) -> bool {
+        (self.history_at_least..=self.history_at_most).contains(&(history as usize))
+            && (self.popularity_at_least..=self.popularity_at_most).contains(&(popularity as usize))
+    }
+}
+
+/// What stands on one side of a comparison.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    /// By seed and user.
+    pub values: Vec<Vec<f64>>,
+    /// For each random factor the level of every run; none where nothing is random.
+    pub factors: Vec<Vec<usize>>,
+}
+
+impl Side {
+    /// The runs of as many seeds; `random` says whether other seeds may give other values.
+    pub fn of_seeds(values: Vec<Vec<f64>>, random: bool) -> Self {
+        let levels = (0..values.len()).collect();
+        Self { factors: if random { vec![levels] } else { Vec::new() }, values }
+    }
+
+    /// For the statistics.
+    pub fn sample(&self) -> Sample<'_> {
+        Sample { values: &self.values, factors: &self.factors }
+    }
+
+    /// The same of some users alone.
+    #[must_use]
+    pub fn of_users(&self, users: &[usize]) -> Self {
+        let values = self.values.iter().map(|values| users.iter().map(|user| values[*user]).collect()).collect();
+        Self { values, factors: self.factors.clone() }
+    }
+
+    /// Whether it stands for its method and not only for the models that were trained.
+    pub fn is_method(&self) -> bool {
+        let levels = |levels: &Vec<usize>| levels.iter().collect::<std::collections::BTreeSet<_>>().len();
+        let copies = self.values.len() > 1 && self.values.iter().all(|values| values == &self.values[0]);
+        copies || self.factors.first().is_none_or(|seeds| levels(seeds) >= SEEDS)
+    }
+
+    /// What a comparison of both is about.
+    pub fn scope(&self, other: &Self) -> Scope {
+        if self.is_method() && other.is_method() { Scope::Methods } else { Scope::Models }
+    }
+}
+
+/// What a comparison found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
-    /// Other minus base, with its 95 % bootstrap interval over users and seeds.
+    /// Other minus base, with its 95 % interval over users and seeds, not corrected.
     pub interval: Interval,
     /// The two-sided p-value, corrected.
     pub p: f64,
     /// How many standard deviations of the users' differences the mean difference is (Cohen's d of pairs).
     pub effect: f64,
-    /// The smallest difference that these users could show, in the metric's unit.
+    /// The smallest difference that these users and seeds could show as one of all declared, in the metric's unit.
     pub smallest: f64,
+    /// What it is about.
+    pub scope: Scope,
     /// What may be said.
     pub verdict: Verdict,
 }
 
 impl Comparison {
-    /// Compares the `[seed][user]` values of each of `others` with those of the base, of the same users in the same
-    /// order. A side with one seed, such as a scorer that is not trained, is compared with every seed of the other.
-    ///
-    /// # Panics
-    /// Where the sides have different numbers of users, or of seeds and neither has one.
-    pub fn compare(&self, base: &[Vec<f64>], others: &[&[Vec<f64>]], seed: u64) -> Vec<Difference> {
-        let differences: Vec<Vec<Vec<f64>>> = others.iter().map(|other| paired(base, other)).collect();
-        let groups: Vec<&[Vec<f64>]> = differences.iter().map(Vec::as_slice).collect();
-        let of_users: Vec<Vec<f64>> = differences.iter().map(|seeds| user_means(seeds)).collect();
-        let p: Vec<f64> = match self.test {
-            Test::Randomization => randomization_p(&of_users, seed),
-            Test::T => of_users.iter().map(|users| t_p(users)).collect(),
-            Test::Wilcoxon => of_users.iter().map(|users| wilcoxon_p(users)).collect(),
-        };
+    /// Judges all comparisons of a table together. `declared` is how many were announced, with those whose runs are
+    /// missing.
+    pub fn judge(&self, found: &[(Estimate, Scope)], declared: usize) -> Vec<Difference> {
+        let p: Vec<f64> = found.iter().map(|(estimate, _)| estimate.p()).collect();
         let p = match self.correction {
-            Correction::Holm => holm(&p),
-            Correction::BenjaminiHochberg => benjamini_hochberg(&p),
+            Correction::Holm => holm(&p, declared),
+            Correction::BenjaminiHochberg => benjamini_hochberg(&p, declared),
         };
-        let difference = |((interval, p), users): ((Interval, f64), &Vec<f64>)| Difference {
-            interval,
-            p,
-            effect: effect_size(users),
-            smallest: smallest_effect(users),
-            verdict: Verdict::new(&interval, p, self.margin),
+        let family = declared.max(found.len());
+        let difference = |((estimate, scope), p): (&(Estimate, Scope), f64)| {
+            let interval = estimate.interval();
+            Difference {
+                interval,
+                p,
+                effect: estimate.effect(),
+                smallest: estimate.smallest(family),
+                scope: *scope,
+                verdict: Verdict::new(*scope, &interval, p, self.margin),
+            }
         };
-        bootstrap_seeds(&groups, seed).into_iter().zip(p).zip(&of_users).map(difference).collect()
+        found.iter().zip(p).map(difference).collect()
     }
 
     /// The test and the correction, for the notes of a report.
     pub fn in_words(&self) -> String {
-        let test = match self.test {
-            Test::Randomization => "paired randomization test",
-            Test::T => "paired t-test",
-            Test::Wilcoxon => "Wilcoxon's signed-rank test",
-        };
         let correction = match self.correction {
             Correction::Holm => "corrected after Holm",
             Correction::BenjaminiHochberg => "corrected after Benjamini and Hochberg",
         };
         let margin = self.margin;
         let equivalent = format!("; equivalent: not told apart, interval within ±{margin}, not corrected");
-        format!("{test}, {correction}{}", if margin > 0.0 { equivalent } else { String::new() })
+        format!("t-test over users and seeds as crossed factors, {correction}{}", if margin > 0.0 { equivalent } else { String::new() })
     }
 }

@@ -39,8 +39,6 @@ pub struct Epoch {
 pub struct Context {
     /// Where tensors live; without autodiff.
     pub device: Device,
-    /// The run's seed.
-    pub seed: u64,
     /// A folder that survives a kill: what is saved there by one process, the next finds.
     pub work: PathBuf,
     /// Where fetched data lies.
@@ -49,6 +47,9 @@ pub struct Context {
     pub generations: PathBuf,
     /// Training examples per evaluation or scoring batch.
     pub batch_size: usize,
+    seed: u64,
+    /// Whether anybody asked for the seed: what nobody asked for decides nothing.
+    is_random: Arc<AtomicBool>,
     progress: Progress,
     epochs: Mutex<Vec<Epoch>>,
     cost: Arc<Mutex<Cost>>,
@@ -58,8 +59,8 @@ impl Context {
     /// Surroundings on `device` with `seed`, unfinished work in `work`, fetched data in `cache`.
     pub fn new(device: Device, seed: u64, work: PathBuf, cache: PathBuf, progress: Progress) -> Self {
         let generations = work.join("generations");
-        let (epochs, cost) = (Mutex::default(), Arc::default());
-        Self { device, seed, work, cache, generations, batch_size: 256, progress, epochs, cost }
+        let (is_random, epochs, cost) = (Arc::default(), Mutex::default(), Arc::default());
+        Self { device, work, cache, generations, batch_size: 256, seed, is_random, progress, epochs, cost }
     }
 
     /// The same with texts of language models in `folder`.
@@ -68,25 +69,37 @@ impl Context {
         Self { generations: folder, ..self }
     }
 
-    /// The same for a part of the work, with a seed and a folder of its own.
+    /// The same for a part of the work, with a folder of its own.
     #[must_use]
-    pub fn inside(&self, folder: &str, seed: u64) -> Self {
+    pub fn inside(&self, folder: &str) -> Self {
         Self {
             device: self.device.clone(),
-            seed,
             work: self.work.join(folder),
             cache: self.cache.clone(),
             generations: self.generations.clone(),
             batch_size: self.batch_size,
+            seed: self.seed,
+            is_random: self.is_random.clone(),
             progress: self.progress.clone(),
             epochs: Mutex::default(),
             cost: self.cost.clone(),
         }
     }
 
+    /// The run's seed. Whoever asks makes the stage random: other seeds are other replicates of it.
+    pub fn seed(&self) -> u64 {
+        self.is_random.store(true, Ordering::Relaxed);
+        self.seed
+    }
+
     /// Random numbers of the run's seed for one purpose.
     pub fn rng(&self, purpose: &str) -> Rng {
-        Rng::new(self.seed, purpose)
+        Rng::new(self.seed(), purpose)
+    }
+
+    /// Whether anything so far depended on the run's seed.
+    pub fn is_random(&self) -> bool {
+        self.is_random.load(Ordering::Relaxed)
     }
 
     /// A progress bar of `total` steps.

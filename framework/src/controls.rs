@@ -41,6 +41,7 @@ enum Control {
 struct Known<'a> {
     control: &'a Control,
     num_items: usize,
+    seed: u64,
 }
 
 impl Scorer for Known<'_> {
@@ -49,7 +50,7 @@ impl Scorer for Known<'_> {
             match self.control {
                 Control::Constant => vec![0.5; self.num_items],
                 Control::Random => {
-                    let mut rng = Rng::new(cx.seed, "control").fork(u64::from(query.user));
+                    let mut rng = Rng::new(self.seed, "control").fork(u64::from(query.user));
                     (0..self.num_items).map(|_| rng.uniform() as f32).collect()
                 }
                 Control::Oracle(targets) => {
@@ -80,15 +81,16 @@ impl Scorer for Known<'_> {
 /// | shuffled labels | the same, of popularity asked about another user's target |
 /// | position | the target's place among drawn candidates is uniform, within 4.5 standard errors |
 ///
-/// Each is scored by the evaluator, in all its metrics; `random` in the one that models are selected by.
-pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, cx: &Context) -> Result<Value> {
+/// Each is scored by the evaluator, in all its metrics; `random` in the one that models are selected by. `seed` is the
+/// protocol's own, so that all runs of a protocol look at the same controls, whichever comes first.
+pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, seed: u64, cx: &Context) -> Result<Value> {
     let num_items = split.train.num_items();
     let mut counts = vec![0f32; num_items];
     split.train.sequences.iter().flat_map(|sequence| &sequence.items).for_each(|item| counts[*item as usize] += 1.0);
     let cases = some(split.test.open());
-    let shuffled = shuffled(&cases, cx);
+    let shuffled = shuffled(&cases, seed);
     let score = |control: &Control, cases: &Cases| {
-        evaluator.evaluate(&evaluation::rank(&Known { control, num_items }, cases, num_items, 0, cx)?)
+        evaluator.evaluate(&evaluation::rank(&Known { control, num_items, seed }, cases, num_items, 0, cx)?)
     };
     let by_count = |cases: &Cases| (0..cases.len()).map(|case| counted(cases, case, &counts)).collect::<Vec<_>>();
     let (counted, counted_shuffled) = (by_count(&cases), by_count(&shuffled));
@@ -132,7 +134,7 @@ pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, cx: &Context) -> R
         judge("position", selects_by, place, 0.5, TOLERANCE * error + EXACT)?;
         found.insert("position".into(), json!({ "metric": "place of the target", "value": place, "expected": 0.5 }));
     }
-    Ok(Value::Object(found))
+    Ok(json!({ "values": found, "looked_at": cases.len(), "of": split.test.open().len() }))
 }
 
 fn judge(name: &str, metric: Metric, got: f64, expected: f64, allowed: f64) -> Result<()> {
@@ -159,9 +161,9 @@ fn some(cases: &Cases) -> Cases {
 }
 
 /// The cases with the targets of others. With candidates the target takes the place of the true one.
-fn shuffled(cases: &Cases, cx: &Context) -> Cases {
+fn shuffled(cases: &Cases, seed: u64) -> Cases {
     let mut order: Vec<usize> = (0..cases.len()).collect();
-    cx.rng("shuffled labels").shuffle(&mut order);
+    Rng::new(seed, "shuffled labels").shuffle(&mut order);
     let mut other = cases.clone();
     for (case, from) in order.into_iter().enumerate() {
         let (own, target) = (cases.targets[case], cases.targets[from]);
@@ -210,9 +212,10 @@ fn position(cases: &Cases) -> Option<(f64, f64)> {
     (!places.is_empty()).then(|| (places.iter().sum::<f64>() / n, ((m + 1.0) / (12.0 * (m - 1.0)) / n).sqrt()))
 }
 
-/// The mean over all, where those without a value count as nothing.
+/// The mean over those that have a value.
 fn mean<T>(all: &[T], value: impl Fn(&T) -> Option<f64>) -> f64 {
-    all.iter().filter_map(value).sum::<f64>() / all.len().max(1) as f64
+    let values: Vec<f64> = all.iter().filter_map(value).collect();
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// What the evaluator gave each case, by metric. Definitions of other frameworks break ties in their own ways: of them
@@ -230,7 +233,10 @@ fn of_cases(scores: &Scores, selects_by: Metric) -> impl Iterator<Item = (Metric
 fn chance(metric: Metric, ranks: &[Rank]) -> (f64, f64) {
     let mut known: HashMap<u32, (f64, f64)> = HashMap::new();
     let (mut sum, mut variance) = (0.0, 0.0);
-    for Rank { candidates, .. } in ranks {
+    // A target without rivals has no value in some metrics.
+    let measured = |rank: &&Rank| metric.value(Rank { above: 0, tied: 0, ..**rank }).is_some();
+    let ranks: Vec<&Rank> = ranks.iter().filter(measured).collect();
+    for Rank { candidates, .. } in &ranks {
         let (mean, spread) = *known.entry(*candidates).or_insert_with(|| {
             let at = |above| metric.value(Rank { above, tied: 0, candidates: *candidates }).unwrap_or(0.0);
             let (mut sum, mut squares) = (0.0, 0.0);

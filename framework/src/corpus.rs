@@ -14,8 +14,10 @@ pub struct Interactions {
     pub user: Vec<u32>,
     /// Indices into `Corpus::items`.
     pub item: Vec<u32>,
-    /// Seconds; only their order within a user matters where a source has no clock.
+    /// Seconds since 1970, or milliseconds; only their order within a user matters where a source has no clock.
     pub timestamp: Vec<i64>,
+    /// Whether they are milliseconds.
+    pub milliseconds: bool,
     /// What each is for, in data with a split of its own; empty in other data.
     pub part: Vec<Part>,
 }
@@ -89,7 +91,7 @@ pub struct Corpus {
 impl Corpus {
     /// Checks that columns agree in length and that indices are in range.
     pub fn check(&self) -> Result<()> {
-        let Interactions { user, item, timestamp, part } = &self.interactions;
+        let Interactions { user, item, timestamp, part, .. } = &self.interactions;
         let (users, items) = (self.users.len(), self.items.id.len());
         let problem = if user.is_empty() {
             Some("it has no interactions".to_string())
@@ -113,14 +115,14 @@ impl Corpus {
 
     /// Writes it as parquet files into `folder`.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let Interactions { user, item, timestamp, part } = &self.interactions;
+        let Interactions { user, item, timestamp, part, milliseconds } = &self.interactions;
         let mut users = df!("user_id" => &self.users).explain("building the users table", folder.display())?;
         if let Some(candidates) = &self.candidates {
             let lists: Vec<Series> = candidates.iter().map(|list| Series::new("".into(), list)).collect();
             add(&mut users, Series::new("candidates".into(), lists))?;
         }
         write(folder, "users", Ok(users))?;
-        let time = if self.untimed { "position" } else { "timestamp" };
+        let time = if self.untimed { POSITION } else { [SECONDS, MILLISECONDS][usize::from(*milliseconds)] };
         let mut interactions = df!("user" => user, "item" => item, time => timestamp)
             .explain("building the interactions table", folder.display())?;
         if !part.is_empty() {
@@ -149,7 +151,8 @@ impl Corpus {
         let users = read(folder, "users")?;
         let interactions = read(folder, "interactions")?;
         let items = read(folder, "items")?;
-        let untimed = interactions.column("position").is_ok();
+        let names = [POSITION, MILLISECONDS, SECONDS];
+        let time = names.into_iter().find(|name| interactions.column(name).is_ok()).unwrap_or(SECONDS);
         let part = interactions.column("part").is_ok().then(|| parts(&interactions)).transpose()?;
         let candidates = users.column("candidates").is_ok().then(|| lists(&users, "candidates")).transpose()?;
         let image = column(&items, "image")?;
@@ -159,10 +162,11 @@ impl Corpus {
             interactions: Interactions {
                 user: numbers(&interactions, "user")?,
                 item: numbers(&interactions, "item")?,
-                timestamp: integers(&interactions, if untimed { "position" } else { "timestamp" })?,
+                timestamp: integers(&interactions, time)?,
+                milliseconds: time == MILLISECONDS,
                 part: part.unwrap_or_default(),
             },
-            untimed,
+            untimed: time == POSITION,
             candidates,
             truth: folder.join("truth.parquet").exists().then(|| load_truth(folder, &items)).transpose()?,
             items: Items {
@@ -175,6 +179,11 @@ impl Corpus {
         Ok(corpus)
     }
 }
+
+/// What the column of times is called, by what it holds.
+const POSITION: &str = "position";
+const SECONDS: &str = "timestamp";
+const MILLISECONDS: &str = "milliseconds";
 
 fn parts(interactions: &DataFrame) -> Result<Vec<Part>> {
     let all = [Part::Train, Part::Validation, Part::Test, Part::History];

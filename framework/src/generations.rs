@@ -28,10 +28,9 @@ pub fn generate(
     model: &dyn Model,
     prompts: &[Prompt],
     decoding: &Decoding,
-    seed: u64,
     cx: &Context,
 ) -> Result<Vec<Generation>> {
-    let drawn = (decoding.temperature > 0.0).then_some(seed);
+    let drawn = (decoding.temperature > 0.0).then(|| cx.seed());
     let maker = json!({ "model": model.identity(), "decoding": decoding.write(), "seed": drawn });
     let folder = cx.generations.join(hash_json(&maker));
     let mut known = read(&folder)?;
@@ -56,7 +55,7 @@ pub fn generate(
             .and_then(|file| file.keep().map(|(file, _)| file).map_err(Into::into))
             .explain("keeping generated texts", folder.display())?;
         let (keys, asked): (Vec<String>, Vec<Prompt>) = asked.into_iter().unzip();
-        model.generate(&asked, decoding, seed, cx, &mut |place, generation| {
+        model.generate(&asked, decoding, drawn.unwrap_or(0), cx, &mut |place, generation| {
             let line = Line { prompt: keys[place].clone(), generation };
             cx.spend(|cost| {
                 cost.texts_written += 1;

@@ -1,7 +1,7 @@
 //! What every experiment has in common; it names no plugin.
 
 pub use inventory;
-pub use kernels::{allocator, fused, host, noise, pulp, ranking, resample, rng, vectorized};
+pub use kernels::{allocator, fused, host, noise, pulp, ranking, rng, vectorized};
 pub use store::error;
 pub use {store, toml};
 

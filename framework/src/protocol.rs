@@ -8,7 +8,7 @@ use crate::evaluation;
 use crate::metrics::Metric;
 use crate::plugin::{Pick, Setting, defaults};
 use crate::roles::{Query, Scorer, Source, SplitRule};
-use crate::settings;
+use crate::{choice, settings};
 use crate::truth::Truth;
 use serde_json::json;
 use std::borrow::Cow;
@@ -21,6 +21,29 @@ mod filter;
 pub use candidates::{Avoid, Candidates, Draw};
 pub use divide::Cut;
 pub use filter::{KCore, KCoreTable};
+
+choice! {
+    /// The order of interactions at the same time.
+    pub enum Ties {
+        /// That of the source's rows.
+        File = "file",
+        /// By the items' ids, so that the order of rows decides nothing.
+        Item = "item",
+        /// Drawn with `tie_seed`, whatever the order of rows.
+        Random = "random",
+    }
+}
+
+choice! {
+    /// What becomes of exact copies of a row.
+    pub enum Copies {
+        /// They stay. One that would be a target and known at once fails the run, unless the clock is too coarse to tell
+        /// a copy from an item that came again.
+        Keep = "keep",
+        /// One of them stays.
+        Drop = "drop",
+    }
+}
 
 settings! {
     /// What is kept of the data, how it is split and how it is ranked.
@@ -37,17 +60,37 @@ settings! {
         /// The most recent interactions of a user that a recommender may see.
         #[range(1..=100_000)]
         pub max_history: usize = 50,
-        /// Whether items of the history are left out of the ranking.
+        /// Whether items of the history are left out of the ranking. Cases whose target is one of them are left out too, in
+        /// validation and test: alone among the seen items, it would give itself away.
         pub mask_seen: bool = true,
         /// Which items are ranked, for which users.
         pub candidates: Candidates = defaults(),
+        /// The order of a user's interactions at the same time.
+        pub ties: Ties = Ties::File,
+        /// What `ties = "random"` is drawn with.
+        pub tie_seed: u64 = 1,
+        /// What becomes of rows that are exact copies of another: same user, item and time.
+        pub copies: Copies = Copies::Keep,
     }
 }
 
 impl Protocol {
-    /// All that decides what it leaves: its settings, and the version of its split.
+    /// All that decides what it leaves: its settings, and the version of its split. Settings that came later are left
+    /// out where they are as it was before, so that stored runs keep their keys.
     pub fn identity(&self) -> serde_json::Value {
-        json!({ "settings": self.write(), "split": self.split.identity() })
+        let mut settings = json!(self.write());
+        if let Some(settings) = settings.as_object_mut() {
+            if self.ties != Ties::Random {
+                settings.remove("tie_seed");
+            }
+            if self.ties == Ties::File {
+                settings.remove("ties");
+            }
+            if self.copies == Copies::Keep {
+                settings.remove("copies");
+            }
+        }
+        json!({ "settings": settings, "split": self.split.identity() })
     }
 
     /// What follows a metric's name, so that metrics over few candidates are never taken for those of the catalogue.
@@ -70,8 +113,17 @@ pub struct Statistics {
     pub interactions: usize,
     /// Test cases.
     pub test_cases: usize,
-    /// Share of interactions whose user has another one at the same timestamp: their order is the source's.
+    /// Share of interactions whose user has another one at the same timestamp: `protocol.ties` decides their order.
     pub tie_rate: f64,
+    /// Test cases whose target shares its time with another item of its user: that order alone made it the target.
+    #[serde(default)]
+    pub tied_targets: Option<usize>,
+    /// Rows that are exact copies of another.
+    #[serde(default)]
+    pub copies: Option<usize>,
+    /// Test cases that are left out because their target was seen before and seen items are masked.
+    #[serde(default)]
+    pub left_out: Option<usize>,
     /// Interactions that are trained on; 0 in records from before it was counted.
     #[serde(default)]
     pub training: usize,
@@ -81,7 +133,7 @@ pub struct Statistics {
     /// Test cases whose last three items and target follow each other in the training of anybody.
     #[serde(default)]
     pub copied_targets: usize,
-    /// Test cases whose target stands in the training of the same user, who took it before.
+    /// Test cases whose target stands in their own history, those that are left out among them.
     #[serde(default)]
     pub repeated_targets: usize,
     /// Test cases whose target no training interaction has.
@@ -148,9 +200,19 @@ impl Cases {
         }
     }
 
+    /// The cases whose target is in their history.
+    fn repeats(&self) -> Vec<usize> {
+        (0..self.len()).filter(|n| self.histories[*n].contains(&self.targets[*n])).collect()
+    }
+
     /// Keeps only the cases of these users, which are in order.
     fn keep(&mut self, users: &[u32]) {
         let kept: Vec<usize> = (0..self.len()).filter(|n| users.binary_search(&self.users[*n]).is_ok()).collect();
+        self.take(&kept);
+    }
+
+    /// Keeps only these cases.
+    fn take(&mut self, kept: &[usize]) {
         self.users = kept.iter().map(|n| self.users[*n]).collect();
         self.targets = kept.iter().map(|n| self.targets[*n]).collect();
         self.histories = kept.iter().map(|n| std::mem::take(&mut self.histories[*n])).collect();
@@ -214,14 +276,17 @@ pub struct Split {
 
 /// Applies the protocol to a corpus.
 pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result<Split> {
-    let kept = filter::k_core(corpus, protocol.k_core);
+    let copies = filter::copies(corpus);
+    let dropped = if protocol.copies == Copies::Drop { copies.rows.as_slice() } else { &[] };
+    let kept = filter::k_core(corpus, protocol.k_core, dropped);
     if kept.is_empty() {
         return Err(Error::new(format!("the {}-core of the dataset is empty", protocol.k_core.write()))
             .at("protocol.k_core")
             .fix("a lower k_core, or more data"));
     }
-    let whole = filter::sequences(corpus, &kept);
-    let mut given = filter::parts(corpus, &kept);
+    let order = filter::Order::new(corpus, protocol);
+    let whole = filter::sequences(corpus, &kept, &order);
+    let mut given = filter::parts(corpus, &kept, &order);
     let chosen = match protocol.most_popular {
         0 => Cow::Borrowed(&whole),
         n => {
@@ -234,24 +299,32 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     };
     let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
     let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
-    if let Some((user, item)) = divide::trained_twice(&chosen, &cuts).filter(|_| !corpus.untimed) {
+    if let Some((user, item)) = divide::known_twice(&chosen, &cuts).filter(|_| !corpus.untimed && !copies.coarse) {
         let (user, item) = (&corpus.users[kept.users[user] as usize], &corpus.items.id[kept.items[item] as usize]);
-        let what = format!("leak: user {user} has item {item} as a target and, at the same time, in training");
-        return Err(Error::new(what).at("dataset").fix("each interaction once: rows that are there twice taken out"));
+        let what = format!("leak: user {user} has item {item} as a target and, at the same time, once more before it");
+        let error = Error::new(format!("{what}; {} rows are exact copies of another", copies.rows.len()));
+        return Err(error.at("dataset").fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"));
     }
+    let repeated_targets = test.repeats().len();
+    let left_out = if protocol.mask_seen { divide::leave_out_seen([&mut validation, &mut test])? } else { 0 };
     let trained = divide::trained(&sequences, kept.items.len());
     let lists = corpus.candidates.as_ref().map(|lists| kept.lists(lists, corpus.items.id.len()));
-    candidates::choose(&protocol.candidates, [&mut validation, &mut test], &whole, &trained, lists.as_deref())?;
+    let names = |user: u32| corpus.users[kept.users[user as usize] as usize].clone();
+    let drawing = candidates::Drawing { whole: &whole, trained: &trained, given: lists.as_deref(), name: &names };
+    candidates::choose(&protocol.candidates, [&mut validation, &mut test], &drawing)?;
     let statistics = Statistics {
         users: kept.users.len(),
         items: kept.items.len(),
         interactions: chosen.iter().map(|sequence| sequence.items.len()).sum(),
         test_cases: test.len(),
         tie_rate: if corpus.untimed { 0.0 } else { divide::tie_rate(&chosen) },
+        tied_targets: (!corpus.untimed).then(|| divide::tied_targets(&chosen, &cuts, &test)),
+        copies: (!corpus.untimed).then_some(copies.rows.len()),
+        left_out: Some(left_out),
         training: sequences.iter().map(|sequence| sequence.items.len()).sum(),
         leak_rate: (!corpus.untimed).then(|| divide::leak_rate(&chosen, &cuts, &sequences, &test)),
         copied_targets: divide::copied(&sequences, &test),
-        repeated_targets: divide::repeated(&sequences, &test),
+        repeated_targets,
         own_split_unused: given.is_some() && !protocol.split.takes_given(),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };

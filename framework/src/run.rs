@@ -9,7 +9,7 @@ use crate::metrics;
 use crate::progress::Progress;
 use crate::protocol::{Split, split};
 use crate::provenance::Code;
-use crate::stage::{self, Artifact, Stage, Trace, found_or_made};
+use crate::stage::{self, Artifact, Made, Stage, Trace, are_current, found_or_made};
 use crate::store::{Committed, Store, hash_json, now};
 use crate::{device, log};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use std::time::Instant;
 mod scores;
 mod tuned;
 
-pub use scores::UserScores;
+pub use scores::{UserScores, summary};
 pub use tuned::settled;
 
 /// The stages of a plan with their keys, known before anything runs.
@@ -82,7 +82,8 @@ pub fn keys(plan: &Plan, cache: &Path) -> Result<Keys> {
     let task = json!({ "plugin": task, "files": hashes });
     let fingerprint = hash_json(&json!({ "dataset": task, "protocol": protocol, "metrics": versions }));
     let evaluator = Stage::new("evaluator", evaluator);
-    let controls = json!({ "evaluator": spec.evaluator.identity(), "metrics": versions, "dataset": dataset,
+    // 2: the controls' own seed, and how many cases were looked at.
+    let controls = json!({ "version": 2, "evaluator": spec.evaluator.identity(), "metrics": versions, "dataset": dataset,
         "protocol": protocol, "device": spec.device.backend() });
     Ok(Keys {
         dataset: Stage::new("dataset", dataset),
@@ -162,9 +163,11 @@ impl Runner {
             Err(error) => return Err(self.failed(plan, &keys(plan, &self.cache)?, &started, error)?),
         };
         let keys = keys(&plan, &self.cache)?;
+        self.refuse_to_replace(&keys.run)?;
         if self.fresh.is_empty()
             && let Some(record) = self.store.run(&keys.run)?
             && self.store.stage(&keys.evaluator.key)?.is_some()
+            && are_current(&self.store, &keys.stages())?
         {
             return Ok(Finished { id: keys.run, found: true, record });
         }
@@ -172,6 +175,15 @@ impl Runner {
             Err(error) => Err(self.failed(&plan, &keys, &started, error)?),
             done => done,
         }
+    }
+
+    /// What a tag holds stays as it is.
+    fn refuse_to_replace(&self, run: &str) -> Result<()> {
+        let tag = if self.fresh.is_empty() { None } else { self.store.tag_of(run)? };
+        let Some(tag) = tag else { return Ok(()) };
+        Err(Error::new(format!("`--fresh` would replace run {}, which the tag `{tag}` holds", &run[..10]))
+            .at(self.store.place())
+            .fix("`ablate reproduce` makes it again beside the store and compares; another store with `--store` takes new results"))
     }
 
     /// Records that a try failed; gives back why.
@@ -188,33 +200,39 @@ impl Runner {
         let context = self.surroundings(plan)?;
         let dataset = self.dataset(plan, keys, &context)?;
         let split = self.split(plan, keys, &dataset)?;
-        let recommender = self.recommender(plan, keys, &split, &context, &mut None)?;
+        let recommender = self.recommender(plan, keys, (&dataset, &split), &context, &mut None)?;
         let statistics = json!(split.statistics);
         let controls = match plan.spec.controls {
             true => {
-                let found = found_or_made(&self.store, &keys.controls, false, |_, work| {
+                let found = found_or_made(&self.store, &keys.controls, false, &[&dataset], |_, work| {
                     let cx = context(work);
-                    Ok((controls::check(&split, &*plan.spec.evaluator, &cx)?, cx.cost()))
+                    let seed = plan.spec.protocol.candidates.seed;
+                    Ok(Made::new(controls::check(&split, &*plan.spec.evaluator, seed, &cx)?, &cx))
                 })?;
-                json!({ "stage": keys.controls.key, "values": found.record.notes })
+                let mut controls = found.record.notes;
+                controls["stage"] = json!(keys.controls.key);
+                controls
             }
             false => Value::Null,
         };
-        let evaluator = found_or_made(&self.store, &keys.evaluator, self.is_fresh("evaluator"), |folder, work| {
+        let upstream = [&dataset, &recommender];
+        let fresh = self.is_fresh("evaluator");
+        let evaluator = found_or_made(&self.store, &keys.evaluator, fresh, &upstream, |folder, work| {
             let cx = context(work);
             let scorer = plan.spec.recommender.load(recommender.folder(), &split.train, &cx)?;
             let opening = json!({ "at": now(), "name": plan.spec.name, "variant": plan.variant, "seed": plan.seed,
                 "run": keys.run, "recommender": keys.recommender.key });
             self.store.record_opening(&keys.fingerprint, &opening)?;
             let metrics = scores::evaluate(plan, scorer.as_ref(), &split, folder, &cx)?;
-            Ok((metrics, cx.cost()))
+            Ok(Made::new(metrics, &cx))
         })?;
         let seconds = clock.elapsed().as_secs_f64();
         let traces = [&dataset, &recommender, &evaluator].map(|artifact| artifact.trace.clone());
         let known = json!({ "data": statistics, "controls": controls });
         let record = self.record(plan, keys, [&recommender, &evaluator], &traces, known, started, seconds)?;
         self.split = Some((split_key(keys), split));
-        self.commit(keys, record)
+        let replaced = [&dataset, &recommender, &evaluator].iter().any(|artifact| artifact.took_a_place());
+        self.commit(keys, record, replaced || !self.fresh.is_empty())
     }
 
     /// The plan's data set, found or made.
@@ -238,27 +256,27 @@ impl Runner {
         &self,
         plan: &Plan,
         keys: &Keys,
-        split: &Split,
+        (dataset, split): (&Artifact, &Split),
         context: &dyn Fn(&Path) -> Context,
         failed: &mut Option<String>,
     ) -> Result<Artifact> {
-        found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), |folder, work| {
+        found_or_made(&self.store, &keys.recommender, self.is_fresh("recommender"), &[dataset], |folder, work| {
             let cx = context(work);
             let fitted = stage::guarded("recommender", || plan.spec.recommender.fit(&split.train, &cx));
             *failed = fitted.as_ref().err().filter(|error| !error.is_interrupt()).map(ToString::to_string);
             fitted?.save(folder)?;
             let epochs = serde_json::to_value(cx.epochs()).explain("keeping epochs", "recommender")?;
-            Ok((epochs, cx.cost()))
+            Ok(Made::new(epochs, &cx))
         })
     }
 
     fn dataset(&self, plan: &Plan, keys: &Keys, context: &dyn Fn(&Path) -> Context) -> Result<Artifact> {
-        found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), |folder, work| {
+        found_or_made(&self.store, &keys.dataset, self.is_fresh("dataset"), &[], |folder, work| {
             let cx = context(work);
             let corpus = plan.spec.dataset.load(&cx)?;
             corpus.check()?;
             corpus.save(folder)?;
-            Ok((Value::Null, cx.cost()))
+            Ok(Made::new(Value::Null, &cx))
         })
     }
 
@@ -321,16 +339,24 @@ impl Runner {
         Ok(record)
     }
 
-    fn commit(&self, keys: &Keys, record: Value) -> Result<Finished> {
-        if let Committed::Different(what) = self.store.commit_run(&keys.run, &record)? {
-            return Err(Error::new(format!(
+    /// Commits a run's record; where stages were made again, it takes the place of one that says otherwise.
+    fn commit(&self, keys: &Keys, record: Value, replace: bool) -> Result<Finished> {
+
+        match self.store.commit_run(&keys.run, &record, replace)? {
+            Committed::Different(what) => Err(Error::new(format!(
                 "the run is not deterministic: {} differ from the stored run",
                 what.join(", ")
             ))
             .at(format!("run {}", keys.run))
-            .fix("the stored record is kept; find the stage that differs with `ablate run --fresh STAGE`"));
+            .fix("the stored record is kept; `ablate run --fresh STAGE` makes a stage again and replaces it")),
+            Committed::Replaced(what) => {
+                let short = &keys.run[..10];
+                self.progress.line(&format!("run {short} is replaced: {} differ; the old record is kept beside it", what.join(", ")));
+                let record = self.store.run(&keys.run)?.unwrap_or(record);
+                Ok(Finished { id: keys.run.clone(), found: false, record })
+            }
+            Committed::New | Committed::Same => Ok(Finished { id: keys.run.clone(), found: false, record }),
         }
-        Ok(Finished { id: keys.run.clone(), found: false, record })
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::ablation::{Plan, nested, overlay};
 use crate::plugin::Setting;
 use crate::problem::{Problem, Reader, nearest};
+use crate::rng::Rng;
 use crate::spec::{Seeds, Spec};
 use crate::{choice, settings};
 use serde::{Deserialize, Serialize};
@@ -51,8 +52,15 @@ settings! {
         pub trials: usize,
         /// How they are found.
         pub method: Method = Method::Random,
-        /// What trials are drawn and trained with.
+        /// What trials are drawn with, and what their own seeds are made from. No trial is trained with a seed of `seeds`:
+        /// what won by the luck of a seed must not keep it.
         pub seed: u64 = 1,
+        /// The best trials that are trained again before one wins: the best of many is partly the luckiest.
+        #[range(1..=100)]
+        pub finalists: usize = 3,
+        /// The fresh seeds that each of them is trained with; the best mean over these alone wins. 0 judges none again.
+        #[range(0..=100)]
+        pub judges: usize = 2,
     }
 }
 
@@ -104,6 +112,9 @@ pub struct Trial {
     pub values: Point,
     /// The selection metric on validation; none where training failed.
     pub validation: Option<f64>,
+    /// The same with fresh seeds, for the best trials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<f64>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -125,12 +136,41 @@ pub struct Tuned {
     pub trials: Vec<Trial>,
 }
 
+impl Trial {
+    /// What it is judged by: the mean over fresh seeds, where there are such.
+    pub fn judged(&self) -> Option<f64> {
+        match self.again.len() {
+            0 => self.validation,
+            n => Some(self.again.iter().sum::<f64>() / n as f64),
+        }
+    }
+}
+
 impl Tuned {
-    /// The best trial, the first of equals; none where all failed.
+    /// The best trial, the first of equals; none where all failed. Where some were judged again, one of those.
     pub fn best(&self) -> Option<&Trial> {
-        let value = |trial: &Trial| trial.validation.unwrap_or(f64::NEG_INFINITY);
-        let done = self.trials.iter().filter(|trial| trial.validation.is_some());
+        let value = |trial: &Trial| trial.judged().unwrap_or(f64::NEG_INFINITY);
+        let done = self.trials.iter().filter(|trial| trial.validation.is_some() && trial.again.is_empty() != self.is_judged());
         done.reduce(|best, trial| if value(trial) > value(best) { trial } else { best })
+    }
+
+    /// Whether the best trials were judged again with fresh seeds.
+    pub fn is_judged(&self) -> bool {
+        self.trials.iter().any(|trial| !trial.again.is_empty())
+    }
+
+    /// Whether the winner was chosen by one seed out of several trials, so that its validation is partly luck.
+    pub fn is_optimistic(&self) -> bool {
+        self.trials.iter().filter(|trial| trial.validation.is_some()).count() > 1 && !self.is_judged()
+    }
+
+    /// The trials to be judged again: the best, the first of equals first.
+    pub fn finalists(&self, most: usize) -> Vec<usize> {
+        let value = |n: &usize| self.trials[*n].validation.unwrap_or(f64::NEG_INFINITY);
+        let mut order: Vec<usize> = (0..self.trials.len()).filter(|n| self.trials[*n].validation.is_some()).collect();
+        order.sort_by(|a, b| value(b).total_cmp(&value(a)));
+        order.truncate(most);
+        order
     }
 }
 
@@ -270,7 +310,19 @@ impl Search {
         let axes = self.axes(spec);
         let space: serde_json::Map<_, _> = axes.iter().map(|axis| (axis.key(), axis.values.identity())).collect();
         json!({ "space": space, "trials": self.trials, "method": self.method.write(), "seed": self.seed,
-            "version": 1 })
+            "finalists": self.finalists, "judges": self.judges, "version": 2 })
+    }
+
+    /// How many trainings a row's search takes.
+    pub fn trainings(&self, spec: &Spec) -> usize {
+        let points = self.points(spec);
+        points + if points > 1 { points.min(self.finalists) * self.judges } else { 0 }
+    }
+
+    /// What trials are trained with: 0 for all of them, from 1 on for those that are judged again. Apart from the seeds
+    /// of replicates by construction, which are below [`Seeds::LIMIT`].
+    pub fn training_seed(&self, n: u64) -> u64 {
+        Seeds::LIMIT + Rng::new(self.seed, "seeds of a search").fork(n).bits() % Seeds::LIMIT
     }
 }
 
@@ -279,7 +331,6 @@ pub fn with(plan: &Plan, point: &Point, seed: u64) -> Result<Plan, Vec<Problem>>
     let mut plan = plan.clone();
     plan.seed = seed;
     plan.spec.search = None;
-    plan.spec.seeds = Seeds(vec![seed]);
     let Value::Table(mut table) = plan.spec.write() else { return Ok(plan) };
     let mut changes: Vec<_> = point.iter().collect();
     // Another plugin comes first: it takes away the settings of the one before.
@@ -309,9 +360,9 @@ pub(crate) fn mistakes(rows: &[(&str, &Spec)]) -> Vec<Problem> {
         nearest: None,
     };
     for (name, _, other) in &searched {
-        let budget = |search: &Search| (search.trials, search.method, search.seed);
+        let budget = |search: &Search| (search.trials, search.method, search.seed, search.finalists, search.judges);
         if budget(other) != budget(search) {
-            let message = format!("`{name}` and `{first}` are searched with other trials, method or seed");
+            let message = format!("`{name}` and `{first}` are searched with other trials, method, seed, finalists or judges");
             problems.push(problem(&[], message, "the same for every row, or none with `search = false`"));
         }
     }

@@ -71,12 +71,20 @@ impl Spec {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seeds(pub Vec<u64>);
 
+impl Seeds {
+    /// Above every seed of a replicate; searches draw theirs from here on. Numbers up to here are exact in JSON.
+    pub const LIMIT: u64 = 1 << 53;
+}
+
 impl Setting for Seeds {
     fn kind() -> String {
         Vec::<u64>::kind()
     }
     fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
         let seeds = Vec::<u64>::read(value, reader)?;
+        if let Some(seed) = seeds.iter().find(|seed| **seed >= Self::LIMIT) {
+            return reader.report(format!("the seed {seed} is too large"), "seeds below 2^53");
+        }
         let twice = seeds.iter().enumerate().find(|(n, seed)| seeds[..*n].contains(seed));
         match twice {
             Some((_, seed)) => reader.report(format!("seed {seed} stands there twice"), "each seed once"),

@@ -1,11 +1,11 @@
 //! One stage: its key, and its artifact found in the store or made.
 
-use crate::context::is_interrupted;
+use crate::context::{Context, is_interrupted};
 use crate::error::{Error, Explain, Result};
 use crate::store::{Committed, Cost, StageRecord, Store, hash_json, now};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -45,6 +45,9 @@ pub struct Trace {
     /// What it cost besides.
     #[serde(default)]
     pub cost: Cost,
+    /// Whether it depends on the run's seed; none where it was made before that was kept.
+    #[serde(default)]
+    pub random: Option<bool>,
     /// The keys that differ from the most similar artifact there was, when made.
     pub because: Vec<String>,
 }
@@ -63,19 +66,48 @@ impl Artifact {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Whether it was made just now in the place of one that differed.
+    pub fn took_a_place(&self) -> bool {
+        !self.trace.found && self.record.replaces.is_some()
+    }
+}
+
+/// What making a stage leaves besides its files.
+pub struct Made {
+    notes: Value,
+    cost: Cost,
+    random: bool,
+}
+
+impl Made {
+    /// With what the stage wants to say about itself, and what its surroundings saw.
+    pub fn new(notes: Value, cx: &Context) -> Self {
+        Self { notes, cost: cx.cost(), random: cx.is_random() }
+    }
+
+    /// Of stages of their own, which count for themselves.
+    pub fn of_stages(notes: Value) -> Self {
+        Self { notes, cost: Cost::default(), random: false }
+    }
 }
 
 /// Finds the stage's artifact, or calls `make` with an empty folder to fill and commits what it left there.
 ///
-/// `make` gives notes for the record, and what it cost. A panic inside it becomes an error that names the stage.
+/// One that was made from other artifacts than `upstream` is made again, and so is a `fresh` one; what it leaves then
+/// takes the earlier one's place. A panic inside `make` becomes an error that names the stage.
 pub fn found_or_made(
     store: &Store,
     stage: &Stage,
     fresh: bool,
-    make: impl FnOnce(&Path, &Path) -> Result<(Value, Cost)>,
+    upstream: &[&Artifact],
+    make: impl FnOnce(&Path, &Path) -> Result<Made>,
 ) -> Result<Artifact> {
     let _lock = store.lock(&stage.key, &is_interrupted)?;
-    if let (false, Some(record)) = (fresh, store.stage(&stage.key)?) {
+    let upstream = upstream.iter().map(|artifact| (artifact.record.key.clone(), artifact.record.content())).collect();
+    let known = store.stage(&stage.key)?;
+    let stale = known.as_ref().is_some_and(|record| is_stale(record, &upstream));
+    if let (false, Some(record)) = (fresh || stale, known) {
         tracing::info!(stage = stage.name, key = stage.key, "found");
         // Until a run names it, the garbage collection spares it for its age only.
         store.touch_stage(&stage.key)?;
@@ -87,7 +119,7 @@ pub fn found_or_made(
     let work: PathBuf = store.work(&stage.key)?;
     let started = Instant::now();
     reset_peak_memory();
-    let (notes, cost) = guarded(stage.name, || make(folder.path(), &work))?;
+    let Made { notes, cost, random } = guarded(stage.name, || make(folder.path(), &work))?;
     let record = StageRecord {
         format: crate::store::FORMAT,
         key: stage.key.clone(),
@@ -98,19 +130,44 @@ pub fn found_or_made(
         made: now(),
         peak_memory_mb: peak_memory_mb(),
         cost,
+        random: Some(random),
+        upstream,
+        replaces: None,
         notes,
     };
-    let (record, committed) = store.commit_stage(folder.path(), record)?;
+    let (record, committed) = store.commit_stage(folder.path(), record, fresh || stale)?;
     store.finish_work(&stage.key)?;
-    if let Committed::Different(files) = committed {
-        tracing::warn!(stage = stage.name, ?files, "not deterministic: made again, it left other bytes");
-        if !fresh {
+    match committed {
+        Committed::Different(files) => {
             return Err(
                 Error::new(format!("the stage is not deterministic: {} differ", files.join(", "))).at(stage.name)
             );
         }
+        Committed::Replaced(files) if !files.is_empty() => {
+            let kept = record.replaces.as_deref().unwrap_or_default();
+            tracing::warn!(stage = stage.name, ?files, kept, "made again, it left other bytes and took the old one's place");
+        }
+        _ => {}
     }
     artifact(store, record, false, because)
+}
+
+/// Whether a stage was made from other artifacts; one of before that was kept is believed.
+fn is_stale(record: &StageRecord, upstream: &BTreeMap<String, String>) -> bool {
+    upstream.iter().any(|(key, content)| record.upstream.get(key).is_some_and(|made_from| made_from != content))
+}
+
+/// Whether a run's stages, the earlier ones first, are there and were made from one another.
+pub fn are_current(store: &Store, stages: &[&Stage]) -> Result<bool> {
+    let mut upstream = BTreeMap::new();
+    for stage in stages {
+        let Some(record) = store.stage_record(&stage.key)? else { continue };
+        if is_stale(&record, &upstream) {
+            return Ok(false);
+        }
+        upstream.insert(record.key.clone(), record.content());
+    }
+    Ok(true)
 }
 
 fn artifact(store: &Store, record: StageRecord, found: bool, because: Vec<String>) -> Result<Artifact> {
@@ -123,6 +180,7 @@ fn artifact(store: &Store, record: StageRecord, found: bool, because: Vec<String
         seconds: record.seconds,
         peak_memory_mb: record.peak_memory_mb,
         cost: record.cost.clone(),
+        random: record.random,
         because,
     };
     Ok(Artifact { record, trace, folder })
@@ -175,6 +233,8 @@ pub(crate) fn guarded<T>(stage: &str, make: impl FnOnce() -> Result<T>) -> Resul
 }
 
 fn reset_peak_memory() {
+    // What earlier stages freed is no part of this one.
+    crate::allocator::give_back();
     // Linux resets VmHWM when 5 is written there; elsewhere the peak is that of the whole process.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

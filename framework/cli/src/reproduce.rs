@@ -114,7 +114,8 @@ impl<'a> Reproduction<'a> {
             }
         }
         for place in ["/metrics", "/outcome/metrics"] {
-            let at = |record: &Value| record.pointer(place).cloned().unwrap_or_default();
+            // Means alone: the same scores may have had other intervals under an earlier program.
+            let at = |record: &Value| means(record.pointer(place).unwrap_or(&Value::Null));
             let (old, new) = (at(stored), at(new));
             if !alike(&old, &new) {
                 let changed = differences(&old, &new).join(", ");
@@ -131,7 +132,10 @@ const METRICS: &str = "evaluator's metrics";
 /// The plan that a run's record holds.
 fn stored_plan(record: &Value) -> Result<Plan> {
     let id = record["run"].as_str().unwrap_or_default();
-    let table = serde_json::from_value(record["plan"].clone()).explain("reading the stored plan", id)?;
+    let mut table: framework::toml::Table =
+        serde_json::from_value(record["plan"].clone()).explain("reading the stored plan", id)?;
+    // What a report says of a run is no part of it, and an earlier program had other words for it.
+    table.remove("comparison");
     let unreadable = |what: String| {
         let made = &record["provenance"];
         Error::new(format!("this program cannot read the stored plan: {what}"))
@@ -143,6 +147,12 @@ fn stored_plan(record: &Value) -> Result<Plan> {
         unreadable(all.collect::<Vec<_>>().join("; "))
     })?;
     plans.into_iter().next().ok_or_else(|| unreadable("it has no runs".into()))
+}
+
+/// The metrics without their intervals.
+fn means(metrics: &Value) -> Value {
+    let metrics = metrics.as_object().into_iter().flatten();
+    metrics.map(|(name, summary)| (name.clone(), json!({ "mean": summary["mean"], "n": summary["n"] }))).collect()
 }
 
 /// Why the same bytes are not to be expected; nothing if they are.

@@ -1,14 +1,14 @@
 //! What a change from one tag to another did: to the list of runs, to the mean of each variant, to its verdict.
 //! The statistics are those of a report; the first variant of an experiment is what the others are compared with.
 
-use crate::report::{SEED, short};
-use framework::comparison::Comparison;
+use crate::report::{is_random, short};
+use framework::comparison::{Comparison, Side};
 use framework::error::{Error, Result};
 use framework::plugin::{Setting, defaults};
 use framework::problem::Reader;
 use framework::run::UserScores;
 use framework::stage::differences;
-use framework::statistics::Verdict;
+use framework::statistics::{Scores, Verdict};
 use framework::store::{Store, Tag, Tagged};
 use framework::toml;
 use serde_json::Value;
@@ -134,27 +134,33 @@ fn judge(store: &Store, cells: &mut [Cell]) -> Result<()> {
         let mut of_name = cells.iter_mut().filter(|cell| cell.name == name);
         let Some(base) = of_name.next() else { continue };
         let Some(metric) = selected(&base.records[0]) else { continue };
-        let values = |cell: &Cell| -> Result<Vec<Vec<f64>>> {
-            cell.records.iter().map(|record| UserScores::read(store, record)?.metric(&metric)).collect()
+        let side = |cell: &Cell| -> Result<Side> {
+            let values = cell.records.iter().map(|record| UserScores::read(store, record)?.metric(&metric));
+            Ok(Side::of_seeds(values.collect::<Result<_>>()?, cell.records.iter().any(is_random)))
         };
-        let reference = values(base)?;
         let comparable = |cell: &&mut Cell| {
             let mut records = cell.records.iter().chain(&base.records);
-            let alike = records.all(|record| record["fingerprint"] == base.records[0]["fingerprint"]);
-            alike && (cell.records.len() == reference.len() || cell.records.len() == 1 || reference.len() == 1)
+            records.all(|record| record["fingerprint"] == base.records[0]["fingerprint"])
         };
         let compared: Vec<&mut Cell> = of_name.filter(comparable).collect();
-        let others: Vec<Vec<Vec<f64>>> = compared.iter().map(|cell| values(cell)).collect::<Result<_>>()?;
-        let others: Vec<&[Vec<f64>]> = others.iter().map(Vec::as_slice).collect();
-        let differences = declared(&base.records[0]).compare(&reference, &others, SEED);
+        let mut sides = vec![side(base)?];
+        for cell in &compared {
+            sides.push(side(cell)?);
+        }
+        let scores = Scores::new(&sides.iter().map(Side::sample).collect::<Vec<_>>());
+        let found: Vec<_> = (1..sides.len()).map(|n| (scores.difference(n, 0), sides[n].scope(&sides[0]))).collect();
+        let differences = declared(&base.records[0]).judge(&found, found.len());
         compared.into_iter().zip(differences).for_each(|(cell, found)| cell.verdict = Some(found.verdict));
     }
     Ok(())
 }
 
-/// How the experiment compares its rows; as by default, if the record is from before that could be said.
+/// How the experiment compares its rows; as by default, if the record is from before that could be said. Its choice of a
+/// test, from when there were several, counts no more.
 fn declared(record: &Value) -> Comparison {
-    let table = toml::Value::try_from(&record["plan"]["comparison"]).ok();
+    let mut table = record["plan"]["comparison"].clone();
+    table.as_object_mut().map(|table| table.remove("test"));
+    let table = toml::Value::try_from(&table).ok();
     table.and_then(|table| Comparison::read(&table, &mut Reader::default())).unwrap_or_else(defaults)
 }
 

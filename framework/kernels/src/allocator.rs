@@ -18,6 +18,20 @@ pub fn keep_large_blocks() {
     }
 }
 
+/// Gives what is free back to the system, so that the memory of the process is what is in use.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+pub fn give_back() {
+    // SAFETY: malloc_trim may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Gives what is free back to the system; nothing to do on this platform.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn give_back() {}
+
 /// Makes the allocator keep large blocks for the next tensor; nothing to do on this platform.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_large_blocks() {}

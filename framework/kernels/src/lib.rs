@@ -8,5 +8,4 @@ pub mod fused;
 pub mod host;
 pub mod noise;
 pub mod ranking;
-pub mod resample;
 pub mod rng;

@@ -57,15 +57,21 @@ settings! {
     }
 }
 
-/// Draws the cases that are evaluated and what is ranked in each. `whole` has all interactions of each user, `trained`
-/// how often each item occurs in training.
-pub(super) fn choose(
-    settings: &Candidates,
-    [validation, test]: [&mut Cases; 2],
-    whole: &[Sequence],
-    trained: &[u32],
-    given: Option<&[Vec<u32>]>,
-) -> Result<()> {
+/// What candidates are drawn from.
+pub(super) struct Drawing<'a> {
+    /// All interactions of each user.
+    pub(super) whole: &'a [Sequence],
+    /// How often each item occurs in training.
+    pub(super) trained: &'a [u32],
+    /// The lists that come with the data.
+    pub(super) given: Option<&'a [Vec<u32>]>,
+    /// A user's own id, for messages.
+    pub(super) name: &'a dyn Fn(u32) -> String,
+}
+
+/// Draws the cases that are evaluated and what is ranked in each.
+pub(super) fn choose(settings: &Candidates, [validation, test]: [&mut Cases; 2], from: &Drawing) -> Result<()> {
+    let Drawing { whole, trained, given, name } = *from;
     let rng = Rng::new(settings.seed, "candidates");
     let same = validation.users == test.users;
     let users = fewer(&test.users, settings.cases, &rng.fork(0));
@@ -83,7 +89,7 @@ pub(super) fn choose(
             let error = Error::new("the data has no lists of candidates").at("protocol.candidates.draw");
             error.fix("a dataset with lists, as `table` with `candidates`; or another draw")
         })?;
-        listed(settings, &mut *test, lists, &rng)?;
+        listed(settings, &mut *test, lists, name, &rng)?;
     }
     let pool = Pool::new(settings, trained);
     let drawn = if settings.draw == Draw::Given { 1 } else { 2 };
@@ -96,7 +102,8 @@ pub(super) fn choose(
             };
             if avoided.len() + settings.negatives > trained.len() {
                 return Err(Error::new(format!(
-                    "user {user} knows {} of {} items, too many for {} negatives",
+                    "user {} knows {} of {} items, too many for {} negatives",
+                    name(user),
                     avoided.len(),
                     trained.len(),
                     settings.negatives
@@ -115,7 +122,13 @@ pub(super) fn choose(
 }
 
 /// Takes each user's negatives from their list.
-fn listed(settings: &Candidates, cases: &mut Cases, lists: &[Vec<u32>], rng: &Rng) -> Result<()> {
+fn listed(
+    settings: &Candidates,
+    cases: &mut Cases,
+    lists: &[Vec<u32>],
+    name: &dyn Fn(u32) -> String,
+    rng: &Rng,
+) -> Result<()> {
     for n in 0..cases.len() {
         let (user, target) = (cases.users[n], cases.targets[n]);
         let mut chosen = vec![target];
@@ -127,7 +140,8 @@ fn listed(settings: &Candidates, cases: &mut Cases, lists: &[Vec<u32>], rng: &Rn
         if chosen.len() <= settings.negatives {
             let found = chosen.len() - 1;
             let what = format!(
-                "the list of user {user} has {found} items besides the target, fewer than {}",
+                "the list of user {} has {found} items besides the target, fewer than {}",
+                name(user),
                 settings.negatives
             );
             return Err(Error::new(what).at("protocol.candidates.negatives").fix("fewer negatives, or longer lists"));
@@ -231,7 +245,8 @@ mod tests {
         let whole: Vec<Sequence> =
             targets.iter().map(|target| Sequence { items: vec![1, 2, *target], timestamps: vec![0, 1, 2] }).collect();
         let (mut validation, mut test) = (cases(targets), cases(targets));
-        choose(&settings, [&mut validation, &mut test], &whole, trained, None).expect("negatives");
+        let from = Drawing { whole: &whole, trained, given: None, name: &|user| user.to_string() };
+        choose(&settings, [&mut validation, &mut test], &from).expect("negatives");
         assert_ne!(validation.candidates, test.candidates, "each part has draws of its own");
         test.candidates
     }
@@ -254,7 +269,9 @@ mod tests {
         let chosen = |lists: &[Vec<u32>]| -> Result<Vec<Vec<u32>>> {
             let (mut validation, mut test) = (cases(&[5, 6]), cases(&[5, 6]));
             let whole = [1, 2].map(|item| Sequence { items: vec![item], timestamps: vec![0] });
-            choose(&settings, [&mut validation, &mut test], &whole, &[0; 9], Some(lists))?;
+            let name = |user: u32| user.to_string();
+            let from = Drawing { whole: &whole, trained: &[0; 9], given: Some(lists), name: &name };
+            choose(&settings, [&mut validation, &mut test], &from)?;
             assert!(validation.candidates.iter().all(|set| set.len() == 3) && validation.candidates != test.candidates);
             Ok(test.candidates)
         };

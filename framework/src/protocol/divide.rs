@@ -74,21 +74,52 @@ pub(super) fn divide(whole: &[Sequence], cuts: &[Cut], protocol: &Protocol) -> R
     Ok(Divided { sequences, validation, test })
 }
 
-/// A user and an item of one interaction that the data has twice, once as a target and once in training.
-pub(super) fn trained_twice(whole: &[Sequence], cuts: &[Cut]) -> Option<(usize, usize)> {
+/// A user and an item of one interaction that the data has twice: as a target, and before that in training, history or
+/// as an earlier target.
+pub(super) fn known_twice(whole: &[Sequence], cuts: &[Cut]) -> Option<(usize, usize)> {
     let twice = |(user, (sequence, cut)): (usize, (&Sequence, &Cut))| {
         let at = |place: usize| (sequence.items[place], sequence.timestamps[place]);
-        let trained = |target: usize| (0..cut.train).rev().any(|place| at(place) == at(target));
-        let target = [cut.validation, cut.test].into_iter().flatten().find(|target| trained(*target))?;
+        // Places are in time, so what is at the same time stands right before.
+        let same_time = |target: usize| {
+            (0..target).rev().take_while(move |place| sequence.timestamps[*place] == sequence.timestamps[target])
+        };
+        let known = |target: usize| same_time(target).any(|place| at(place) == at(target));
+        let target = [cut.validation, cut.test].into_iter().flatten().find(|target| known(*target))?;
         Some((user, sequence.items[target] as usize))
     };
     whole.iter().zip(cuts).enumerate().find_map(twice)
 }
 
-/// How many cases have a target that is in the training of the same user.
-pub(super) fn repeated(sequences: &[Sequence], test: &Cases) -> usize {
-    let cases = test.users.iter().zip(&test.targets);
-    cases.filter(|(user, target)| sequences[**user as usize].items.contains(target)).count()
+/// Takes out the cases whose target was seen before. Says how many test cases that were.
+pub(super) fn leave_out_seen(parts: [&mut Cases; 2]) -> Result<usize> {
+    let mut left_out = 0;
+    for (cases, what) in parts.into_iter().zip(["validation", "test"]) {
+        let repeats = cases.repeats();
+        let kept: Vec<usize> = (0..cases.len()).filter(|n| repeats.binary_search(n).is_err()).collect();
+        if kept.is_empty() {
+            return Err(Error::new(format!("all {} {what} targets were seen before by their users", cases.len()))
+                .at("protocol.mask_seen")
+                .fix("mask_seen = false: with true, seen items are not ranked, and these cases are left out"));
+        }
+        left_out = repeats.len();
+        if left_out > 0 {
+            cases.take(&kept);
+        }
+    }
+    Ok(left_out)
+}
+
+/// How many cases have a target at whose time their user met another item too.
+pub(super) fn tied_targets(whole: &[Sequence], cuts: &[Cut], test: &Cases) -> usize {
+    let tied = |user: &&u32| {
+        let (sequence, cut) = (&whole[**user as usize], &cuts[**user as usize]);
+        let Some(target) = cut.test else { return false };
+        let time = sequence.timestamps[target];
+        let from = sequence.timestamps.partition_point(|other| *other < time);
+        let to = sequence.timestamps.partition_point(|other| *other <= time);
+        sequence.items[from..to].iter().any(|item| *item != sequence.items[target])
+    };
+    test.users.iter().filter(tied).count()
 }
 
 /// How often each item is trained on.

@@ -1,9 +1,10 @@
 //! What is kept of the data before it is split.
 
-use super::Sequence;
+use super::{Protocol, Sequence, Ties};
 use crate::corpus::{Corpus, Part};
 use crate::plugin::Setting;
 use crate::problem::Reader;
+use crate::rng::Rng;
 use crate::settings;
 use toml::Value;
 
@@ -61,10 +62,10 @@ impl Kept {
         self.rows.is_empty()
     }
 
-    /// The rows in the order of time; equal timestamps keep the order of the source.
-    fn in_time(&self, corpus: &Corpus) -> impl Iterator<Item = usize> {
+    /// The rows in the order of time.
+    fn in_time(&self, corpus: &Corpus, order: &Order) -> impl Iterator<Item = usize> {
         let mut rows = self.rows.clone();
-        rows.sort_by_key(|row| corpus.interactions.timestamp[*row]);
+        rows.sort_by_cached_key(|row| (corpus.interactions.timestamp[*row], order.of(corpus, *row)));
         rows.into_iter()
     }
 
@@ -89,12 +90,80 @@ impl Kept {
     }
 }
 
+/// The order of what shares a time; rows that share this too keep that of the source.
+pub(super) enum Order {
+    File,
+    /// The place of each item's id among all.
+    Item(Vec<u64>),
+    Random(Rng),
+}
+
+impl Order {
+    pub(super) fn new(corpus: &Corpus, protocol: &Protocol) -> Self {
+        match protocol.ties {
+            _ if corpus.untimed => Self::File,
+            Ties::File => Self::File,
+            Ties::Item => {
+                let mut items: Vec<usize> = (0..corpus.items.id.len()).collect();
+                items.sort_by(|a, b| corpus.items.id[*a].cmp(&corpus.items.id[*b]));
+                let mut place = vec![0; items.len()];
+                items.into_iter().zip(0..).for_each(|(item, n)| place[item] = n);
+                Self::Item(place)
+            }
+            Ties::Random => Self::Random(Rng::new(protocol.tie_seed, "ties")),
+        }
+    }
+
+    fn of(&self, corpus: &Corpus, row: usize) -> u64 {
+        let (user, item) = (corpus.interactions.user[row] as usize, corpus.interactions.item[row] as usize);
+        let word = |name: &str| u64::from_le_bytes(std::array::from_fn(|n| blake3::hash(name.as_bytes()).as_bytes()[n]));
+        match self {
+            Self::File => 0,
+            Self::Item(place) => place[item],
+            // By names, since indices follow the order of rows.
+            Self::Random(rng) => rng.fork(word(&corpus.users[user])).fork(word(&corpus.items.id[item])).bits(),
+        }
+    }
+}
+
+/// Rows that are exact copies of an earlier one.
+pub(super) struct Duplicates {
+    /// In order.
+    pub(super) rows: Vec<usize>,
+    /// Whether the clock is so coarse that users have different items at one time at least as often as one item twice:
+    /// then the same item twice may be one that came again.
+    pub(super) coarse: bool,
+}
+
+/// Finds exact copies; there are none where there is no clock.
+pub(super) fn copies(corpus: &Corpus) -> Duplicates {
+    let mut found = Duplicates { rows: Vec::new(), coarse: false };
+    if corpus.untimed {
+        return found;
+    }
+    let data = &corpus.interactions;
+    let mut order: Vec<usize> = (0..data.user.len()).collect();
+    order.sort_unstable_by_key(|row| (data.user[*row], data.timestamp[*row], data.item[*row], *row));
+    let (mut mixed, mut copied) = (0, 0);
+    for moment in order.chunk_by(|a, b| (data.user[*a], data.timestamp[*a]) == (data.user[*b], data.timestamp[*b])) {
+        let same = moment.windows(2).filter(|pair| data.item[pair[0]] == data.item[pair[1]]);
+        let before = found.rows.len();
+        found.rows.extend(same.map(|pair| pair[1]));
+        let copies = found.rows.len() - before;
+        copied += usize::from(copies > 0);
+        mixed += usize::from(moment.len() - copies > 1);
+    }
+    found.rows.sort_unstable();
+    found.coarse = mixed > 0 && mixed >= copied;
+    found
+}
+
 /// Removes users and items with too few interactions until every one left has enough.
 ///
-/// Items and users that never interacted go too, whatever the k.
-pub(super) fn k_core(corpus: &Corpus, k: KCore) -> Kept {
+/// Items and users that never interacted go too, whatever the k. The `dropped` rows, which are in order, do not count.
+pub(super) fn k_core(corpus: &Corpus, k: KCore, dropped: &[usize]) -> Kept {
     let data = &corpus.interactions;
-    let mut rows: Vec<usize> = (0..data.user.len()).collect();
+    let mut rows: Vec<usize> = (0..data.user.len()).filter(|row| dropped.binary_search(row).is_err()).collect();
     loop {
         let of_user = counts(&data.user, &rows, corpus.users.len());
         let of_item = counts(&data.item, &rows, corpus.items.id.len());
@@ -128,7 +197,7 @@ fn counts(column: &[u32], rows: &[usize], size: usize) -> Vec<usize> {
 }
 
 /// Each user's interactions in time, by new indices.
-pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
+pub(super) fn sequences(corpus: &Corpus, kept: &Kept, order: &Order) -> Vec<Sequence> {
     let position = |kept: &[u32], size: usize| {
         let mut position = vec![0u32; size];
         kept.iter().enumerate().for_each(|(new, old)| position[*old as usize] = new as u32);
@@ -138,7 +207,7 @@ pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
     let new_item = position(&kept.items, corpus.items.id.len());
     let data = &corpus.interactions;
     let mut sequences = vec![Sequence::default(); kept.users.len()];
-    for row in kept.in_time(corpus) {
+    for row in kept.in_time(corpus, order) {
         let sequence = &mut sequences[new_user[data.user[row] as usize] as usize];
         sequence.items.push(new_item[data.item[row] as usize]);
         sequence.timestamps.push(data.timestamp[row]);
@@ -147,13 +216,13 @@ pub(super) fn sequences(corpus: &Corpus, kept: &Kept) -> Vec<Sequence> {
 }
 
 /// What the interactions of `sequences` are for, where the data has a split of its own.
-pub(super) fn parts(corpus: &Corpus, kept: &Kept) -> Option<Vec<Vec<Part>>> {
+pub(super) fn parts(corpus: &Corpus, kept: &Kept, order: &Order) -> Option<Vec<Vec<Part>>> {
     let data = &corpus.interactions;
     if data.part.is_empty() {
         return None;
     }
     let mut parts = vec![Vec::new(); corpus.users.len()];
-    kept.in_time(corpus).for_each(|row| parts[data.user[row] as usize].extend(data.part.get(row)));
+    kept.in_time(corpus, order).for_each(|row| parts[data.user[row] as usize].extend(data.part.get(row)));
     let of_user = |user: &u32| std::mem::take(&mut parts[*user as usize]);
     Some(kept.users.iter().map(of_user).collect())
 }
@@ -175,7 +244,7 @@ mod tests {
                 user,
                 item,
                 timestamp: rows.iter().map(|row| row.2).collect(),
-                part: Vec::new(),
+                ..Interactions::default()
             },
             ..Corpus::default()
         }
@@ -186,12 +255,12 @@ mod tests {
         // Item 2 has one interaction; without it user 1 has one.
         let corpus = corpus(&[(0, 0, 1), (0, 1, 2), (1, 0, 1), (1, 2, 2), (2, 0, 5), (2, 1, 6)]);
         let kept = |users, items| {
-            let kept = k_core(&corpus, KCore { users, items });
+            let kept = k_core(&corpus, KCore { users, items }, &[]);
             (kept.users.clone(), kept.items.clone())
         };
         assert_eq!(kept(2, 2), (vec![0, 2], vec![0, 1]));
         assert_eq!(kept(1, 2), (vec![0, 1, 2], vec![0, 1]));
-        assert!(k_core(&corpus, KCore { users: 3, items: 1 }).is_empty());
+        assert!(k_core(&corpus, KCore { users: 3, items: 1 }, &[]).is_empty());
     }
 
     #[test]
@@ -210,9 +279,9 @@ mod tests {
         // Item 2 goes with the k-core, and with it a row of user 0; user 1's rows are not in the order of time.
         let mut corpus = corpus(&[(0, 0, 1), (0, 2, 2), (0, 1, 3), (1, 1, 9), (1, 0, 8)]);
         corpus.interactions.part = vec![Train, Validation, Test, Test, Train];
-        let kept = k_core(&corpus, KCore { users: 1, items: 2 });
-        assert_eq!(parts(&corpus, &kept), Some(vec![vec![Train, Test], vec![Train, Test]]));
+        let kept = k_core(&corpus, KCore { users: 1, items: 2 }, &[]);
+        assert_eq!(parts(&corpus, &kept, &Order::File), Some(vec![vec![Train, Test], vec![Train, Test]]));
         corpus.interactions.part.clear();
-        assert_eq!(parts(&corpus, &kept), None);
+        assert_eq!(parts(&corpus, &kept, &Order::File), None);
     }
 }

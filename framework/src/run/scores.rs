@@ -7,7 +7,7 @@ use crate::error::{Explain, Result};
 use crate::evaluation::{self, Outcomes, Scores};
 use crate::protocol::{Cases, Split};
 use crate::roles::Scorer;
-use crate::statistics;
+use crate::statistics::{self, Interval, Sample};
 use crate::store::Store;
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetReader, SerReader, Series};
 use serde_json::{Value, json};
@@ -29,18 +29,35 @@ pub(super) fn evaluate(plan: &Plan, scorer: &dyn Scorer, split: &Split, folder: 
     save_scores(&outcomes, &scores, split, folder)?;
     save_cases(cases, folder)?;
     let mut summary = serde_json::Map::new();
-    let values: Vec<&[Vec<f64>]> = scores.per_user.iter().map(|(_, values)| std::slice::from_ref(values)).collect();
-    let intervals = statistics::bootstrap_seeds(&values, plan.seed);
-    for ((name, _), interval) in scores.per_user.iter().zip(intervals) {
-        summary.insert(
-            name.clone(),
-            json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n }),
-        );
+    for (name, values) in &scores.per_user {
+        summary.insert(name.clone(), written(&interval(values)));
     }
     for (name, value) in &scores.overall {
         summary.insert(name.clone(), json!({ "mean": value }));
     }
     Ok(Value::Object(summary))
+}
+
+/// A run's metrics with the intervals that reports give them, by its scores; as the record has them where these are gone.
+pub fn summary(store: &Store, record: &Value) -> Value {
+    let mut metrics = record["metrics"].clone();
+    let Ok(scores) = UserScores::read(store, record) else { return metrics };
+    for (name, summary) in metrics.as_object_mut().into_iter().flatten() {
+        if let (true, Ok(values)) = (summary.get("n").is_some(), scores.metric(name)) {
+            *summary = written(&interval(&values));
+        }
+    }
+    metrics
+}
+
+fn written(interval: &Interval) -> Value {
+    json!({ "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n })
+}
+
+/// The mean of one run's values of each user, with its 95 % interval over users.
+fn interval(values: &[f64]) -> Interval {
+    let values = [values.to_vec()];
+    statistics::Scores::new(&[Sample { values: &values, factors: &[] }]).interval(0)
 }
 
 fn save_scores(outcomes: &Outcomes, scores: &Scores, split: &Split, folder: &Path) -> Result<()> {

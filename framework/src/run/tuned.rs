@@ -6,8 +6,8 @@ use crate::error::{Error, Explain, Result};
 use crate::plugin::Setting;
 use crate::protocol::Split;
 use crate::search::{Point, Proposals, Search, Trial, Tuned, with};
-use crate::stage::{Stage, found_or_made};
-use crate::store::{Cost, Store};
+use crate::stage::{Artifact, Made, Stage, found_or_made};
+use crate::store::Store;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::path::Path;
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// The stage that leaves what a plan's search found.
 fn stage(plan: &Plan, search: &Search, cache: &Path) -> Result<Stage> {
-    let row = with(plan, &Point::new(), search.seed).map_err(|_| Error::new("the row is not a spec of its own"))?;
+    let row = with(plan, &Point::new(), search.training_seed(0)).map_err(|_| Error::new("the row is not a spec of its own"))?;
     let recommender = keys(&row, cache)?.recommender.inputs;
     let version = plan.spec.evaluator.selects_by().version();
     let inputs = json!({ "search": search.identity(&plan.spec), "metric": version, "recommender": recommender });
@@ -77,11 +77,9 @@ fn chosen(plan: &Plan, tuned: Tuned) -> Result<Plan> {
         None if tuned.trials.is_empty() => Point::new(),
         None => return Err(all_failed(plan, &tuned)),
     };
-    let seeds = plan.spec.seeds.clone();
-    let mut settled = with(plan, &point, plan.seed).map_err(|_| {
+    let settled = with(plan, &point, plan.seed).map_err(|_| {
         Error::new("the chosen settings are none of this spec").at(format!("search stage {}", tuned.stage))
     })?;
-    settled.spec.seeds = seeds;
     Ok(Plan { tuned: Some(tuned), ..settled })
 }
 
@@ -97,7 +95,7 @@ impl Runner {
             return Err(Error::new(why));
         }
         let store = self.store.clone();
-        let found = found_or_made(&store, &stage, false, |_, _| {
+        let found = found_or_made(&store, &stage, false, &[], |_, _| {
             let tuned = self.search(plan, search)?;
             // Not kept: a stage is for good, and what made all fail may be gone the next time.
             if tuned.best().is_none() {
@@ -105,69 +103,131 @@ impl Runner {
                 self.hopeless.insert(stage.key.clone(), error.to_string());
                 return Err(error);
             }
-            Ok((json!(tuned), Cost::default()))
+            Ok(Made::of_stages(json!(tuned)))
         })?;
         chosen(plan, read(&stage.key, &found.record.notes)?).map(Cow::Owned)
     }
 
-    /// Tries what the search proposes. A trial that does not train counts, and is no reason to stop.
+    /// Tries what the search proposes, then judges the best again. A trial that does not train counts, and is no reason
+    /// to stop.
     fn search(&mut self, plan: &Plan, search: &Search) -> Result<Tuned> {
-        let (mut seconds, metric) = (0.0, plan.spec.evaluator.selects_by().to_string());
+        let metric = plan.spec.evaluator.selects_by().to_string();
         let mut proposals = Proposals::new(search, &plan.spec);
-        let mut trials: Vec<Trial> = Vec::new();
+        let mut found = Tuned { stage: String::new(), metric, method: name(search), seconds: 0.0, trials: Vec::new() };
+        let mut random = Vec::new();
         while let Some(values) = proposals.propose() {
-            let tried = with(plan, &values, search.seed);
-            let tried = tried.map_err(|wrong| wrong.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "));
-            let clock = Instant::now();
-            let result = match tried {
-                Ok(trial) => self.trial(&trial)?,
-                Err(conflict) => Err(conflict),
-            };
-            // Of a trial that was there already, what it took when it was made.
-            seconds += result.as_ref().map_or_else(|_| clock.elapsed().as_secs_f64(), |(_, seconds)| *seconds);
-            let result = result.map(|(validation, _)| validation);
-            let shown: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-            let outcome =
-                result.as_ref().map_or_else(Clone::clone, |value| format!("{metric} {value:.4} on validation"));
-            let title = format!("search of {}, trial {} of {}", plan.variant, trials.len() + 1, search.trials);
-            self.progress.line(&format!("{title}: {}: {outcome}", shown.join(", ")));
-            proposals.tell(result.as_ref().copied().unwrap_or(0.0));
-            trials.push(Trial { values, validation: result.as_ref().ok().copied(), error: result.err() });
+            let title = format!("trial {} of {}", found.trials.len() + 1, search.trials);
+            let result = self.tried(plan, &values, search.training_seed(0), &title, &mut found)?;
+            proposals.tell(result.as_ref().map_or(0.0, |judged| judged.value));
+            random.push(result.as_ref().is_ok_and(|judged| judged.random));
+            let validation = result.as_ref().ok().map(|judged| judged.value);
+            found.trials.push(Trial { values, validation, again: Vec::new(), error: result.err() });
         }
-        Ok(Tuned { stage: String::new(), metric, method: name(search), seconds, trials })
+        let finalists = if found.trials.len() > 1 { found.finalists(search.finalists) } else { Vec::new() };
+        for (place, trial) in finalists.iter().enumerate() {
+            for judge in 1..=search.judges {
+                let values = found.trials[*trial].values.clone();
+                let title = format!("finalist {} of {}, fresh seed {judge} of {}", place + 1, finalists.len(), search.judges);
+                // What is not random is the same with every seed.
+                let value = match random[*trial] {
+                    true => {
+                        let seed = search.training_seed(judge as u64);
+                        self.tried(plan, &values, seed, &title, &mut found)?.map(|judged| judged.value)
+                    }
+                    false => Ok(found.trials[*trial].validation.unwrap_or(f64::NAN)),
+                };
+                match value {
+                    Ok(value) => found.trials[*trial].again.push(value),
+                    // Settings that fail with another seed have not won.
+                    Err(error) => {
+                        let trial = &mut found.trials[*trial];
+                        (trial.validation, trial.error) = (None, Some(format!("with a fresh seed: {error}")));
+                        trial.again.clear();
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 
-    /// The selection metric on validation of one setting and the seconds that it took; or why there is none.
-    fn trial(&mut self, plan: &Plan) -> Result<std::result::Result<(f64, f64), String>> {
+    /// What one setting gets on validation with one seed; or why it got nothing.
+    fn tried(
+        &mut self,
+        plan: &Plan,
+        values: &Point,
+        seed: u64,
+        title: &str,
+        found: &mut Tuned,
+    ) -> Result<std::result::Result<Judged, String>> {
+        let tried = with(plan, values, seed);
+        let tried = tried.map_err(|wrong| wrong.into_iter().map(|p| p.message).collect::<Vec<_>>().join("; "));
+        let clock = Instant::now();
+        let result = match tried {
+            Ok(trial) => self.trial(&trial)?,
+            Err(conflict) => Err(conflict),
+        };
+        // Of a trial that was there already, what it took when it was made.
+        found.seconds += result.as_ref().map_or_else(|_| clock.elapsed().as_secs_f64(), |judged| judged.seconds);
+        let shown: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let outcome = match &result {
+            Ok(judged) => format!("{} {:.4} on validation", found.metric, judged.value),
+            Err(error) => error.clone(),
+        };
+        self.progress.line(&format!("search of {}, {title}: {}: {outcome}", plan.variant, shown.join(", ")));
+        Ok(result)
+    }
+
+    /// The selection metric on validation of one setting; or why there is none.
+    fn trial(&mut self, plan: &Plan) -> Result<std::result::Result<Judged, String>> {
         let keys = keys(plan, &self.cache)?;
         let context = self.surroundings(plan)?;
         let dataset = self.dataset(plan, &keys, &context)?;
         let split = self.split(plan, &keys, &dataset)?;
-        let value = self.validated(plan, &keys, &split);
+        let value = self.validated(plan, &keys, (&dataset, &split));
         self.split = Some((split_key(&keys), split));
         value
     }
 
-    fn validated(&self, plan: &Plan, keys: &Keys, split: &Split) -> Result<std::result::Result<(f64, f64), String>> {
+    fn validated(
+        &self,
+        plan: &Plan,
+        keys: &Keys,
+        (dataset, split): (&Artifact, &Split),
+    ) -> Result<std::result::Result<Judged, String>> {
         let context = self.surroundings(plan)?;
         let version = plan.spec.evaluator.selects_by().version();
         let inputs = json!({ "recommender": keys.recommender.inputs, "metric": version });
-        let mut failed = None;
-        let validation = found_or_made(&self.store, &Stage::new("validation", inputs), false, |_, work| {
-            let fitted = self.recommender(plan, keys, split, &context, &mut failed)?;
+        let (stage, mut failed) = (Stage::new("validation", inputs), None);
+        let validation = found_or_made(&self.store, &stage, false, &[dataset], |_, work| {
+            let fitted = self.recommender(plan, keys, (dataset, split), &context, &mut failed)?;
             let cx = context(work);
             let scorer = plan.spec.recommender.load(fitted.folder(), &split.train, &cx);
             let judged = scorer.and_then(|scorer| split.train.validate(scorer.as_ref(), &cx));
             failed = judged.as_ref().err().filter(|error| !error.is_interrupt()).map(ToString::to_string);
-            Ok((json!(judged?), cx.cost()))
+            let random = fitted.record.random.unwrap_or(true) || cx.is_random();
+            Ok(Made::new(json!({ "value": judged?, "random": random }), &cx))
         });
         match (validation, failed) {
             (Err(_), Some(error)) => Ok(Err(error)),
             (validation, _) => {
                 let record = validation?.record;
-                let value = record.notes.as_f64().ok_or_else(|| "no number".to_owned());
-                Ok(value.map(|value| (value, record.seconds)))
+                let (notes, seconds) = (&record.notes, record.seconds);
+                // A number alone in records of before it was kept whether anything was random.
+                let value = notes["value"].as_f64().or_else(|| notes.as_f64()).ok_or_else(|| "no number".to_owned());
+                let random = notes["random"].as_bool().unwrap_or(true);
+                Ok(value.map(|value| Judged { value, seconds, random }))
             }
         }
     }
+}
+
+/// What became of one training.
+struct Judged {
+    /// The selection metric on validation.
+    value: f64,
+    /// What it took.
+    seconds: f64,
+    /// Whether another seed may give another value.
+    random: bool,
 }

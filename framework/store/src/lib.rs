@@ -126,8 +126,14 @@ impl Store {
     }
 
     /// Stores every file under a folder and then the stage's record, and gives the record that the store now holds:
-    /// this one, or the earlier one, which is never overwritten while it can be read.
-    pub fn commit_stage(&self, folder: &Path, record: StageRecord) -> Result<(StageRecord, Committed)> {
+    /// this one, or the earlier one, which is never overwritten while it can be read. With `replace` an earlier one that
+    /// differs makes room, and is kept aside.
+    pub fn commit_stage(
+        &self,
+        folder: &Path,
+        record: StageRecord,
+        replace: bool,
+    ) -> Result<(StageRecord, Committed)> {
         let path = self.entry("stages", &record.key)?;
         // JSON has no NaN: it would be written as null, and the record could not be read again.
         if !(record.seconds.is_finite() && record.peak_memory_mb.is_finite()) {
@@ -147,8 +153,17 @@ impl Store {
         };
         let names: BTreeSet<_> = old.files.keys().chain(record.files.keys()).collect();
         let differ = names.into_iter().filter(|name| old.files.get(*name) != record.files.get(*name));
-        let committed = agreement(differ.cloned().collect());
-        Ok((old, committed))
+        let mut differ: Vec<String> = differ.cloned().collect();
+        // What a stage says of itself counts where it leaves no files, as a search does; seconds of epochs always differ.
+        if differ.is_empty() && record.files.is_empty() && !alike(&old.notes, &record.notes) {
+            differ.push("what it found".into());
+        }
+        if replace && (!differ.is_empty() || old.upstream != record.upstream) {
+            let record = StageRecord { replaces: Some(self.put_bytes(&pretty(&old, &path)?)?), ..record };
+            self.replace(&path, &pretty(&record, &path)?)?;
+            return Ok((record, Committed::Replaced(differ)));
+        }
+        Ok((old, agreement(differ)))
     }
 
     fn put_folder(&self, folder: &Path, prefix: &str, files: &mut BTreeMap<String, String>) -> Result<()> {
@@ -199,8 +214,9 @@ impl Store {
     }
 
     /// Publishes a run's manifest, whose objects are stored already. It needs `run` (the id) and `started`; a second
-    /// manifest of the run agrees if its `outcome` does, because time and host always differ.
-    pub fn commit_run(&self, id: &str, manifest: &Value) -> Result<Committed> {
+    /// manifest of the run agrees if its `outcome` does, because time and host always differ. With `replace` an earlier
+    /// one that differs makes room, and is kept aside: the new one's `replaces` names its object.
+    pub fn commit_run(&self, id: &str, manifest: &Value, replace: bool) -> Result<Committed> {
         let path = self.entry("runs", id)?;
         if manifest["run"].as_str() != Some(id) || !manifest["started"].is_string() {
             return Err(
@@ -219,6 +235,13 @@ impl Store {
             serde_json::from_slice(&bytes).explain("cannot read the run's manifest back", path.display())?;
         let mut differ = Vec::new();
         differences("", &old["outcome"], &new["outcome"], &mut differ);
+        if replace && !differ.is_empty() {
+            let mut manifest = manifest.clone();
+            let record = self.put_bytes(&pretty(&old, &path)?)?;
+            manifest["replaces"] = json!({ "record": record, "scores": old["outcome"]["scores"] });
+            self.replace(&path, &pretty(&manifest, &path)?)?;
+            return Ok(Committed::Replaced(differ));
+        }
         Ok(agreement(differ))
     }
 

@@ -29,6 +29,15 @@ pub struct StageRecord {
     /// What it cost besides.
     #[serde(default)]
     pub cost: Cost,
+    /// Whether it depends on the run's seed; none in records from before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<bool>,
+    /// What the stages before it had left when it was made: the hash of their files, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstream: BTreeMap<String, String>,
+    /// The record whose place it took, as an object: made again from the same inputs, the stage left something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// What the stage wants to say about itself: epochs, metrics.
     pub notes: Value,
 }
@@ -42,6 +51,15 @@ pub enum Committed {
     Same,
     /// It was there, stays as it was, and differs in what is named here: this work is not deterministic.
     Different(Vec<String>),
+    /// It was there, differed in what is named here, and is kept aside: the new record names it.
+    Replaced(Vec<String>),
+}
+
+impl StageRecord {
+    /// The hash of the files that the stage left.
+    pub fn content(&self) -> String {
+        super::hash_json(&serde_json::json!(self.files))
+    }
 }
 
 /// What a stage cost besides time and memory. Numbers that stay zero are left out of records.

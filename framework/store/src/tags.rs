@@ -80,6 +80,16 @@ impl Store {
         Ok(Some(tag))
     }
 
+    /// A tag that lists the run, if there is one.
+    pub fn tag_of(&self, run: &str) -> Result<Option<String>> {
+        for name in self.tag_names()? {
+            if self.tag(&name)?.is_some_and(|tag| tag.runs.iter().any(|tagged| tagged.run == run)) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     /// The names of all tags, sorted.
     pub fn tag_names(&self) -> Result<Vec<String>> {
         let folder = self.root().join("tags");

@@ -29,6 +29,9 @@ fn record(key: &str) -> StageRecord {
         made: now(),
         peak_memory_mb: 12.5,
         cost: Default::default(),
+random: None,
+upstream: Default::default(),
+replaces: None,
         notes: Value::Null,
     }
 }
@@ -104,11 +107,11 @@ fn a_stage_is_created_once_and_laid_out_again() {
     fs::create_dir_all(made.join("model")).unwrap();
     fs::write(made.join("table.parquet"), b"table").unwrap();
     fs::write(made.join("model/weights"), b"weights").unwrap();
-    let (first, committed) = store.commit_stage(&made, record("k1")).unwrap();
+    let (first, committed) = store.commit_stage(&made, record("k1"), false).unwrap();
     assert_eq!(committed, Committed::New);
     assert_eq!(first.files.keys().collect::<Vec<_>>(), ["model/weights", "table.parquet"]);
     assert_eq!(store.stage("k1").unwrap().as_ref(), Some(&first));
-    assert_eq!(store.commit_stage(&made, StageRecord { seconds: 9.0, ..record("k1") }).unwrap().1, Committed::Same);
+    assert_eq!(store.commit_stage(&made, StageRecord { seconds: 9.0, ..record("k1") }, false).unwrap().1, Committed::Same);
 
     let out = folder.path().join("out");
     store.materialize(&first, &out).unwrap();
@@ -117,22 +120,22 @@ fn a_stage_is_created_once_and_laid_out_again() {
 
     fs::write(made.join("table.parquet"), b"other").unwrap();
     fs::write(made.join("extra"), b"").unwrap();
-    let (kept, committed) = store.commit_stage(&made, record("k1")).unwrap();
+    let (kept, committed) = store.commit_stage(&made, record("k1"), false).unwrap();
     assert_eq!(committed, Committed::Different(vec!["extra".to_owned(), "table.parquet".to_owned()]));
     assert_eq!((&kept, store.stage("k1").unwrap().as_ref()), (&first, Some(&first)));
 
     fs::remove_file(store.get(&first.files["table.parquet"]).unwrap()).unwrap();
     assert_eq!(store.stage("k1").unwrap(), None, "a stage whose objects are gone is not there");
     refused(store.materialize(&first, &out), &["lacks the object"]);
-    let (second, committed) = store.commit_stage(&made, record("k1")).unwrap();
+    let (second, committed) = store.commit_stage(&made, record("k1"), false).unwrap();
     assert_eq!((committed, store.stage("k1").unwrap()), (Committed::New, Some(second)), "and can be made again");
 }
 
 #[test]
 fn bad_stages_are_refused() {
     let (folder, store) = store();
-    refused(store.commit_stage(&folder.path().join("none"), record("k")), &["cannot read the stage's folder", "none"]);
-    refused(store.commit_stage(folder.path(), StageRecord { seconds: f64::NAN, ..record("k") }), &["finite"]);
+    refused(store.commit_stage(&folder.path().join("none"), record("k"), false), &["cannot read the stage's folder", "none"]);
+    refused(store.commit_stage(folder.path(), StageRecord { seconds: f64::NAN, ..record("k") }, false), &["finite"]);
     refused(store.stage("../k"), &["cannot name", "fix:"]);
     let hash = store.put_bytes(b"x").unwrap();
     let escape = StageRecord { files: [("../x".to_owned(), hash)].into(), ..record("k") };
@@ -140,7 +143,7 @@ fn bad_stages_are_refused() {
     fs::write(store.root().join("stages/k.json"), "{").unwrap();
     refused(store.stage("k"), &["damaged", "k.json", "delete this file"]);
     let newer = StageRecord { format: 9, ..record("k2") };
-    store.commit_stage(&store.work("k2").unwrap(), newer).unwrap();
+    store.commit_stage(&store.work("k2").unwrap(), newer, false).unwrap();
     refused(store.stage("k2"), &["format 9", "k2.json"]);
 }
 
@@ -149,15 +152,15 @@ fn a_run_is_immutable_and_a_different_outcome_is_told() {
     let (_folder, store) = store();
     // This number is one that serde_json may read back as its neighbour.
     let ndcg = 0.122_342_342_342_342_37;
-    assert_eq!(store.commit_run("ab1", &manifest("ab1", "t1", ndcg)).unwrap(), Committed::New);
+    assert_eq!(store.commit_run("ab1", &manifest("ab1", "t1", ndcg), false).unwrap(), Committed::New);
     let mut again = manifest("ab1", "t2", ndcg);
     again["seconds"] = json!(99);
-    assert_eq!(store.commit_run("ab1", &again).unwrap(), Committed::Same);
+    assert_eq!(store.commit_run("ab1", &again, false).unwrap(), Committed::Same);
     let differ = Committed::Different(vec!["metrics.ndcg@10.mean".to_owned()]);
-    assert_eq!(store.commit_run("ab1", &manifest("ab1", "t1", 0.2)).unwrap(), differ);
+    assert_eq!(store.commit_run("ab1", &manifest("ab1", "t1", 0.2), false).unwrap(), differ);
     assert_eq!(store.run("ab1").unwrap().unwrap()["started"], "t1");
     assert_eq!(store.run("none").unwrap(), None);
-    refused(store.commit_run("x", &manifest("y", "t", 0.1)), &["`run`", "x.json"]);
+    refused(store.commit_run("x", &manifest("y", "t", 0.1), false), &["`run`", "x.json"]);
 }
 
 #[test]
@@ -177,7 +180,7 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
     let (_folder, store) = store();
     refused(store.find_run("latest"), &["no run is stored yet", "fix:"]);
     for (id, started) in [("abc1", "2025-01-02"), ("abd2", "2025-01-03"), ("abd23", "2025-01-01")] {
-        store.commit_run(id, &manifest(id, started, 0.1)).unwrap();
+        store.commit_run(id, &manifest(id, started, 0.1), false).unwrap();
     }
     assert_eq!(store.find_run("latest").unwrap(), "abd2");
     assert_eq!(store.find_run("abc").unwrap(), "abc1");
@@ -192,7 +195,7 @@ fn the_index_is_derived() {
     let (_folder, store) = store();
     for n in 0..5 {
         let id = format!("run{n}");
-        store.commit_run(&id, &manifest(&id, &format!("2025-01-0{}", 9 - n), 0.25)).unwrap();
+        store.commit_run(&id, &manifest(&id, &format!("2025-01-0{}", 9 - n), 0.25), false).unwrap();
     }
     let listed = store.list().unwrap();
     let first = &listed[0];
@@ -216,7 +219,7 @@ fn the_index_is_derived() {
 
     fs::remove_file(store.root().join("runs/run4.json")).unwrap();
     assert_eq!(store.list().unwrap(), listed[1..]);
-    store.commit_run("run4", &manifest("run4", "2026", 0.5)).unwrap();
+    store.commit_run("run4", &manifest("run4", "2026", 0.5), false).unwrap();
     assert_eq!(store.list().unwrap()[4].started, "2026", "a run that was removed and made again is read again");
     fs::remove_file(store.root().join("runs/run3.json")).unwrap();
     fs::write(store.root().join("runs/run3.json"), "{}").unwrap();
@@ -252,12 +255,12 @@ fn threads_that_race_agree() {
         let mut won = 0;
         for n in 0..20 {
             let shared = format!("shared{n}");
-            match store.commit_run(&shared, &manifest(&shared, "t", 0.5)).unwrap() {
+            match store.commit_run(&shared, &manifest(&shared, "t", 0.5), false).unwrap() {
                 Committed::New => won += 1,
                 other => assert_eq!(other, Committed::Same),
             }
             let own = format!("own{thread}-{n}");
-            assert_eq!(store.commit_run(&own, &manifest(&own, "t", 0.5)).unwrap(), Committed::New);
+            assert_eq!(store.commit_run(&own, &manifest(&own, "t", 0.5), false).unwrap(), Committed::New);
             store.put_bytes(shared.as_bytes()).unwrap();
             store.list().unwrap();
         }
@@ -321,7 +324,7 @@ fn a_disk_that_refuses_is_explained() {
     refused(Store::open(&folder.path().join("file/results")), &["cannot", "file/results"]);
 
     let store = Store::open(&folder.path().join("results")).unwrap();
-    store.commit_run("r", &manifest("r", "t", 0.1)).unwrap();
+    store.commit_run("r", &manifest("r", "t", 0.1), false).unwrap();
     let folders = ["", "runs", "tmp", "index", "work", "objects"].map(|name| store.root().join(name));
     let set = |mode| folders.iter().for_each(|path| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap());
     set(0o555);
@@ -348,7 +351,7 @@ fn killed_child() {
         let id = hash_bytes(format!("run {bytes}").as_bytes());
         let mut run = manifest(&id, &now(), 0.1);
         run["outcome"]["objects"] = json!([object]);
-        store.commit_run(&id, &run).unwrap();
+        store.commit_run(&id, &run, false).unwrap();
         // Not println!, which the test harness captures.
         writeln!(io::stdout(), "ack {id}").unwrap();
     }

@@ -52,7 +52,7 @@ impl Aggregator for Recurrent {
                 template.fill(json!({ "items": titles, "preference": preferences[*user] }))
             };
             let prompts: Vec<Prompt> = users.iter().map(prompt).collect::<Result<_>>()?;
-            let texts = generations::generate(model.as_ref(), &prompts, &self.decoding, cx.seed, cx)?;
+            let texts = generations::generate(model.as_ref(), &prompts, &self.decoding, cx)?;
             users.into_iter().zip(texts).for_each(|(user, generation)| preferences[user] = generation.text);
         }
         Ok(preferences)

@@ -29,7 +29,7 @@ impl Embeddings for Concat {
     fn embed(&self, train: &Train, cx: &Context) -> Result<Tensor<2>> {
         let embed = |(n, part): (usize, &Pick<dyn Embeddings>)| {
             // Two of a kind must not take each other's unfinished work for their own.
-            let cx = cx.inside(&format!("part-{n}"), cx.seed);
+            let cx = cx.inside(&format!("part-{n}"));
             std::fs::create_dir_all(&cx.work).explain("making a folder", cx.work.display())?;
             part.embed(train, &cx)
         };

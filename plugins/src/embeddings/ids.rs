@@ -27,7 +27,7 @@ framework::plugin! {
 
 impl Embeddings for Ids {
     fn embed(&self, train: &Train, cx: &Context) -> Result<Tensor<2>> {
-        let cx = cx.inside("ids", cx.seed);
+        let cx = cx.inside("ids");
         std::fs::create_dir_all(&cx.work).explain("making a folder", cx.work.display())?;
         let rows = self.of.fit(train, &cx)?.item_embeddings().ok_or_else(|| {
             Error::new(format!("the recommender `{}` has no ID embeddings", self.of.name()))

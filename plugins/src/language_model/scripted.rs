@@ -121,7 +121,7 @@ mod tests {
 
     fn texts(model: &dyn Model, decoding: &Decoding) -> Vec<String> {
         let (cx, _folder) = context();
-        let written = generations::generate(model, &prompts(), decoding, 1, &cx).expect("texts");
+        let written = generations::generate(model, &prompts(), decoding, &cx).expect("texts");
         written.into_iter().map(|generation| generation.text).collect()
     }
 

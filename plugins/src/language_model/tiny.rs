@@ -8,6 +8,7 @@ use framework::context::Context;
 use framework::error::{Error, Explain, Result};
 use framework::language::Model;
 use framework::plugin::Setting;
+use framework::rng::Rng;
 use framework::roles::LanguageModel;
 use framework::store::hash_json;
 use serde_json::json;
@@ -63,7 +64,7 @@ impl LanguageModel for Tiny {
         }
         let tokenizer = Tokenizer::from_folder(&folder)?;
         let architecture = self.architecture(tokenizer.vocab_size());
-        let rng = cx.inside("tiny", self.seed).rng("initial values");
+        let rng = Rng::new(self.seed, "initial values");
         let decoder = load::random(&architecture, &cx.device, &rng)?;
         Ok(Arc::new(Open { decoder, tokenizer: Arc::new(tokenizer), base, batch_size: self.batch_size, tuned: None }))
     }

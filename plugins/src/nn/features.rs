@@ -114,7 +114,7 @@ pub(crate) fn embedded(
     cx: &Context,
 ) -> Result<(usize, Vec<f32>)> {
     // Some train a recommender, which needs a folder of its own.
-    let cx = cx.inside(key, cx.seed);
+    let cx = cx.inside(key);
     std::fs::create_dir_all(&cx.work).explain("making a folder", cx.work.display())?;
     let embedded = embeddings.embed(train, &cx)?;
     let ([rows, width], place) = (embedded.dims(), format!("recommender.{key}"));

@@ -184,20 +184,12 @@ pub(crate) fn milliseconds(seconds: &str) -> Option<i64> {
     (seconds.abs() < 1e12).then(|| (seconds * 1000.0).round() as i64)
 }
 
-/// `interactions` with their milliseconds made seconds. What shares a second then is put in its order before.
+/// `interactions` with their milliseconds made seconds, where all of them are whole ones.
 pub(crate) fn in_seconds(mut interactions: Interactions) -> Interactions {
-    let Interactions { user, item, timestamp, part } = &interactions;
-    if timestamp.iter().any(|time| time % 1000 != 0) {
-        let mut rows: Vec<usize> = (0..timestamp.len()).collect();
-        rows.sort_by_key(|row| timestamp[*row]);
-        interactions = Interactions {
-            user: rows.iter().map(|row| user[*row]).collect(),
-            item: rows.iter().map(|row| item[*row]).collect(),
-            timestamp: rows.iter().map(|row| timestamp[*row]).collect(),
-            part: rows.iter().filter_map(|row| part.get(*row).copied()).collect(),
-        };
+    interactions.milliseconds = interactions.timestamp.iter().any(|time| time % 1000 != 0);
+    if !interactions.milliseconds {
+        interactions.timestamp.iter_mut().for_each(|time| *time /= 1000);
     }
-    interactions.timestamp.iter_mut().for_each(|time| *time = time.div_euclid(1000));
     interactions
 }
 

@@ -64,12 +64,12 @@ fn times_become_seconds_and_keep_their_order() {
         item: vec![5, 6, 7],
         timestamp: timestamp.to_vec(),
         part: vec![Part::Train, Part::Validation, Part::Test],
+        milliseconds: false,
     };
     let seconds = in_seconds(rows(&[3000, 1000, 2000]));
     assert_eq!((seconds.item, seconds.timestamp), (vec![5, 6, 7], vec![3, 1, 2]));
     let within = in_seconds(rows(&[1900, 1200, 1900]));
-    assert_eq!((within.item, within.timestamp), (vec![6, 5, 7], vec![1, 1, 1]));
-    assert_eq!(within.part, [Part::Validation, Part::Train, Part::Test]);
+    assert_eq!((within.item, within.timestamp, within.milliseconds), (vec![5, 6, 7], vec![1900, 1200, 1900], true));
     let mut sequence = Interactions::default();
     push_sequence(&mut sequence, 4, &[9, 8]);
     assert_eq!((sequence.user, sequence.item, sequence.timestamp), (vec![4, 4], vec![9, 8], vec![0, 1]));

@@ -41,7 +41,7 @@ struct Stages {
 impl Recommender for Rerank {
     fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
         let fit = |what: &Pick<dyn Recommender>, name: &str| {
-            let cx = cx.inside(name, cx.seed);
+            let cx = cx.inside(name);
             made(cx.work.clone())?;
             what.fit(train, &cx)
         };

@@ -91,7 +91,8 @@ impl Profile {
         let mut titles: Vec<&String> = titled.map(|(title, _)| title).filter(|title| !title.is_empty()).collect();
         titles.sort_unstable();
         let shared = titles.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(<[_]>::len).sum();
-        let moment = |time: Option<&i64>| time.map(|time| moment(*time)).unwrap_or_default();
+        let unit = if data.milliseconds { 1000 } else { 1 };
+        let moment = |time: Option<&i64>| time.map(|time| moment(time.div_euclid(unit))).unwrap_or_default();
         Self {
             dataset: plan.spec.dataset.name().to_owned(),
             users,

@@ -1,10 +1,12 @@
 //! What a spec's runs will cost, by what similar stages in the store cost; and the smallest difference they can show.
 
+use crate::report::is_random;
 use framework::ablation::Plan;
 use framework::error::Result;
 use framework::run::{UserScores, keys, settled};
 use framework::stage::{Stage, differences};
-use framework::statistics::smallest_effect;
+use framework::comparison::Side;
+use framework::statistics::Scores;
 use framework::store::{Cost, StageRecord, Store};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -43,7 +45,7 @@ pub(crate) fn estimate(plans: &[Plan], store: &Store, cache: &Path) -> Result<Es
             // A search trains as often as it has trials, once for all seeds.
             let searched = plan.spec.search.as_ref().filter(|_| stage.name == "recommender");
             let trials = searched.filter(|_| seen.insert(format!("search of {}", plan.variant)));
-            let times = 1 + trials.map_or(0, |search| search.points(&plan.spec));
+            let times = 1 + trials.map_or(0, |search| search.trainings(&plan.spec));
             estimate.stages_to_make += times;
             let Some(similar) = most_similar(stage, &history) else {
                 estimate.unknown += times;
@@ -101,30 +103,45 @@ impl Estimate {
     }
 }
 
-/// The smallest difference from the base that the users of these plans can show: in four of five studies (power .8) at
-/// the 5 % level, two-sided, before correction. By the widest spread of paired differences in the store; `None` while
-/// the base and another row have not both run.
+/// The smallest difference from the base that these plans' users and seeds can show: in four of five studies (power .8)
+/// at the 5 % level, two-sided, corrected for the number of rows. By the widest spread in the store; `None` while the
+/// base and another row have not both run.
 pub(crate) fn smallest_difference(plans: &[Plan], store: &Store, cache: &Path) -> Result<Option<String>> {
     let plans = &settled(plans, store, cache)?;
     let Some(base) = plans.first() else { return Ok(None) };
     let metric = format!("{}{}", base.spec.evaluator.selects_by(), base.spec.protocol.metric_suffix());
-    let scores = |plan: &Plan| -> Result<Option<Vec<f64>>> {
+    let scores = |plan: &Plan| -> Result<Option<(Vec<f64>, bool)>> {
         let Ok(keys) = keys(plan, cache) else { return Ok(None) };
-        let record = store.run(&keys.run)?;
-        Ok(record.and_then(|record| UserScores::read(store, &record).and_then(|scores| scores.metric(&metric)).ok()))
+        let Some(record) = store.run(&keys.run)? else { return Ok(None) };
+        let random = is_random(&record);
+        Ok(UserScores::read(store, &record).and_then(|scores| scores.metric(&metric)).ok().map(|values| (values, random)))
     };
-    let Some(reference) = scores(base)? else { return Ok(None) };
-    let mut widest: Option<(f64, &str)> = None;
-    for plan in plans.iter().filter(|plan| plan.seed == base.seed && plan.variant != base.variant) {
-        let Some(other) = scores(plan)?.filter(|other| other.len() == reference.len()) else { continue };
-        let differences: Vec<f64> = other.iter().zip(&reference).map(|(a, b)| a - b).collect();
-        let effect = smallest_effect(&differences);
-        if effect.is_finite() && widest.is_none_or(|(known, _)| effect > known) {
-            widest = Some((effect, &plan.variant));
+    let mut sides: Vec<(&str, Side)> = Vec::new();
+    let rows = plans.chunk_by(|a, b| a.variant == b.variant);
+    let family = rows.clone().count().saturating_sub(1);
+    for row in rows {
+        let (mut values, mut random): (Vec<Vec<f64>>, bool) = (Vec::new(), false);
+        for plan in row {
+            let users = sides.first().map(|(_, base)| base.values[0].len());
+            let found = scores(plan)?.filter(|(own, _)| users.is_none_or(|users| users == own.len()));
+            if let Some((own, drawn)) = found {
+                values.push(own);
+                random |= drawn;
+            }
+        }
+        if !values.is_empty() {
+            sides.push((&row[0].variant, Side::of_seeds(values, random)));
+        } else if sides.is_empty() {
+            return Ok(None);
         }
     }
-    let users = reference.len();
-    Ok(widest.map(|(effect, variant)| {
-        format!("a difference of {effect:.4} in {metric} can be shown with {users} users and one seed (by the spread of `{variant}`)")
+    let Some((_, reference)) = sides.first() else { return Ok(None) };
+    let (users, seeds) = (reference.values[0].len(), reference.values.len());
+    let table = Scores::new(&sides.iter().map(|(_, side)| side.sample()).collect::<Vec<_>>());
+    let found = (1..sides.len()).map(|n| (table.difference(n, 0).smallest(family), sides[n].0));
+    let widest = found.filter(|(smallest, _)| smallest.is_finite()).max_by(|a, b| a.0.total_cmp(&b.0));
+    let seeds = if seeds == 1 { "one seed".to_owned() } else { format!("{seeds} seeds") };
+    Ok(widest.map(|(smallest, variant)| {
+        format!("a difference of {smallest:.4} in {metric} can be shown with {users} users and {seeds} (by the spread of `{variant}`)")
     }))
 }

@@ -4,6 +4,7 @@ use crate::Cli;
 use crate::commands::read;
 use crate::commands::versions::known_tag;
 use framework::error::{Error, Explain, Result};
+use framework::run::summary;
 use framework::stage::{differences, leaves};
 use framework::store::Summary;
 
@@ -46,7 +47,8 @@ impl Cli {
 
     pub(crate) fn show(&self, reference: &str, json: bool) -> Result<()> {
         let store = self.store()?;
-        let record = read(&store, &store.find_run(reference)?)?;
+        let mut record = read(&store, &store.find_run(reference)?)?;
+        record["metrics"] = summary(&store, &record);
         if json {
             println!("{record:#}");
         } else {

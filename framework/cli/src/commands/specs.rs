@@ -112,7 +112,7 @@ fn search(plan: &Plan) -> Option<String> {
     if let Some(search) = &plan.spec.search {
         return Some(format!(
             "{} trials to be made; until then what follows has another key than it will have",
-            search.points(&plan.spec)
+            search.trainings(&plan.spec)
         ));
     }
     let tuned = plan.tuned.as_ref()?;

@@ -1,12 +1,14 @@
 //! What each component adds: exact Shapley values and pairwise interactions over all subsets of the components, with
 //! intervals. Only the mathematics and its words; which rows are the cells is gathered in `mod`.
 //!
-//! Cell `s` is the experiment with the components whose bits are set in `s`; it holds one value per user, the mean over
-//! seeds. Both measures are linear in the cells, so each has a value per user, and resampling the users resamples all
-//! cells together: the intervals are paired. They are about other users, with the trained models as they are.
+//! Cell `s` is the experiment with the components whose bits are set in `s`. Both measures are weighted sums of cells, so
+//! their intervals are paired in the users and know the seeds, as those of differences do.
 
-use super::SEED;
-use framework::statistics::{Interval, bootstrap_mean};
+use framework::comparison::Side;
+use framework::statistics::{Interval, Scores};
+
+/// Cells with their weights.
+type Weights = Vec<(usize, f64)>;
 
 /// The most components that are attributed: 2^12 cells.
 pub(super) const MOST: usize = 12;
@@ -21,6 +23,8 @@ pub(super) struct Attribution {
     pub(super) values: Vec<(String, Interval)>,
     /// Each pair with its Shapley interaction index: positive where the two do more together than apart.
     pub(super) pairs: Vec<(String, Interval)>,
+    /// Whether all rows have the seeds that a statement about methods asks for.
+    pub(super) is_of_methods: bool,
 }
 
 impl Attribution {
@@ -28,52 +32,47 @@ impl Attribution {
     ///
     /// # Panics
     /// Where there are not 2^k cells of as many users each.
-    pub(super) fn new(name: &str, components: &[String], cells: &[Vec<f64>]) -> Self {
+    pub(super) fn new(name: &str, components: &[String], cells: &[&Side]) -> Self {
         assert_eq!(cells.len(), 1 << components.len(), "one cell for each subset of the components");
-        let (empty, full) = (&cells[0], &cells[cells.len() - 1]);
-        let total: Vec<f64> = full.iter().zip(empty).map(|(full, empty)| full - empty).collect();
-        let value = |n: usize| (components[n].clone(), bootstrap_mean(&shapley(cells, n), SEED));
-        let pairs = (0..components.len()).flat_map(|a| (a + 1..components.len()).map(move |b| (a, b)));
+        let scores = Scores::new(&cells.iter().map(|cell| cell.sample()).collect::<Vec<_>>());
+        let interval = |weights: Weights| scores.contrast(&weights).interval();
+        let k = components.len();
+        let pairs = (0..k).flat_map(|a| (a + 1..k).map(move |b| (a, b)));
         let pair = |(a, b): (usize, usize)| {
-            (format!("{} × {}", components[a], components[b]), bootstrap_mean(&interaction(cells, a, b), SEED))
+            (format!("{} × {}", components[a], components[b]), interval(interaction(k, a, b)))
         };
         Self {
             name: name.to_string(),
-            total: bootstrap_mean(&total, SEED),
-            values: (0..components.len()).map(value).collect(),
+            total: interval(vec![(cells.len() - 1, 1.0), (0, -1.0)]),
+            values: (0..k).map(|n| (components[n].clone(), interval(shapley(k, n)))).collect(),
             pairs: pairs.map(pair).collect(),
+            is_of_methods: cells.iter().all(|cell| cell.is_method()),
         }
     }
 }
 
-/// The Shapley value of component `n` for each user: what it adds, averaged over all orders in which the components
-/// could be added (Shapley, A value for n-person games, 1953).
-fn shapley(cells: &[Vec<f64>], n: usize) -> Vec<f64> {
+/// The Shapley value of component `n` of `k`: what it adds, averaged over all orders in which the components could be
+/// added (Shapley, A value for n-person games, 1953).
+fn shapley(k: usize, n: usize) -> Weights {
     let bit = 1 << n;
-    let k = cells.len().trailing_zeros() as usize;
-    let with_it = (0..cells.len()).filter(|subset| subset & bit != 0);
-    weighted(
-        cells,
-        with_it.flat_map(|subset| {
-            let weight = weight(subset.count_ones() as usize - 1, k);
-            [(subset, weight), (subset & !bit, -weight)]
-        }),
-    )
+    let with_it = (0..1usize << k).filter(|subset| subset & bit != 0);
+    let terms = with_it.flat_map(|subset| {
+        let weight = weight(subset.count_ones() as usize - 1, k);
+        [(subset, weight), (subset & !bit, -weight)]
+    });
+    terms.collect()
 }
 
-/// The Shapley interaction index of two components for each user: what both add beyond the sum of what each adds alone,
+/// The Shapley interaction index of two of `k` components: what both add beyond the sum of what each adds alone,
 /// averaged over the subsets of the others (Grabisch & Roubens, International Journal of Game Theory 28, 1999).
-fn interaction(cells: &[Vec<f64>], a: usize, b: usize) -> Vec<f64> {
+fn interaction(k: usize, a: usize, b: usize) -> Weights {
     let (a, b) = (1 << a, 1 << b);
-    let k = cells.len().trailing_zeros() as usize;
-    let with_both = (0..cells.len()).filter(|subset| subset & a != 0 && subset & b != 0);
-    weighted(
-        cells,
-        with_both.flat_map(|subset| {
-            let weight = weight(subset.count_ones() as usize - 2, k - 1);
-            [(subset, weight), (subset & !a, -weight), (subset & !b, -weight), (subset & !(a | b), weight)]
-        }),
-    )
+    let with_both = (0..1usize << k).filter(|subset| subset & a != 0 && subset & b != 0);
+    let terms = with_both.flat_map(|subset| {
+        let weight = weight(subset.count_ones() as usize - 2, k - 1);
+        [(subset, weight), (subset & !a, -weight), (subset & !b, -weight), (subset & !(a | b), weight)]
+    });
+    terms.collect()
 }
 
 /// The chance that in a random order of `k` players one comes after exactly `before` certain others:
@@ -83,15 +82,6 @@ fn weight(before: usize, k: usize) -> f64 {
     1.0 / (k as f64 * choose)
 }
 
-fn weighted(cells: &[Vec<f64>], terms: impl Iterator<Item = (usize, f64)>) -> Vec<f64> {
-    let mut sum = vec![0.0; cells[0].len()];
-    for (cell, weight) in terms {
-        assert_eq!(cells[cell].len(), sum.len(), "every cell needs the same users");
-        sum.iter_mut().zip(&cells[cell]).for_each(|(sum, value)| *sum += weight * value);
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +89,25 @@ mod tests {
 
     fn one_user(cells: &[f64]) -> Vec<Vec<f64>> {
         cells.iter().map(|value| vec![*value]).collect()
+    }
+
+    /// What the weights make of each user's values.
+    fn of_users(cells: &[Vec<f64>], weights: &Weights) -> Vec<f64> {
+        let users = 0..cells[0].len();
+        users.map(|user| weights.iter().map(|(cell, weight)| weight * cells[*cell][user]).sum()).collect()
+    }
+
+    fn shapley(cells: &[Vec<f64>], n: usize) -> Vec<f64> {
+        of_users(cells, &super::shapley(cells.len().trailing_zeros() as usize, n))
+    }
+
+    fn interaction(cells: &[Vec<f64>], a: usize, b: usize) -> Vec<f64> {
+        of_users(cells, &super::interaction(cells.len().trailing_zeros() as usize, a, b))
+    }
+
+    fn attributed(name: &str, components: &[String], cells: &[Vec<f64>]) -> Attribution {
+        let sides: Vec<Side> = cells.iter().map(|cell| Side::of_seeds(vec![cell.clone()], false)).collect();
+        Attribution::new(name, components, &sides.iter().collect::<Vec<_>>())
     }
 
     #[track_caller]
@@ -124,7 +133,7 @@ mod tests {
         close(shapley(&game, 0)[0], 0.3);
         close(shapley(&game, 1)[0], 0.2);
         close(interaction(&game, 0, 1)[0], 0.2);
-        let attribution = Attribution::new("parts", &["a".into(), "b".into()], &game);
+        let attribution = attributed("parts", &["a".into(), "b".into()], &game);
         close(attribution.total.mean, 0.5);
         assert_eq!(attribution.pairs[0].0, "a × b");
     }
@@ -134,7 +143,7 @@ mod tests {
         // Users differ much in level and not at all in what the component adds.
         let empty: Vec<f64> = (0..50).map(f64::from).collect();
         let full = empty.iter().map(|value| value + 1.0).collect();
-        let attribution = Attribution::new("one", &["a".into()], &[empty, full]);
+        let attribution = attributed("one", &["a".into()], &[empty, full]);
         let Interval { mean, low, high, n } = attribution.values[0].1;
         assert_eq!((mean, low, high, n), (1.0, 1.0, 1.0, 50));
         assert!(attribution.pairs.is_empty());
@@ -143,7 +152,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "each subset")]
     fn a_missing_cell_is_refused() {
-        Attribution::new("one", &["a".into()], &one_user(&[0.0]));
+        attributed("one", &["a".into()], &one_user(&[0.0]));
     }
 
     /// Cells of 1 to 4 components and 3 users.

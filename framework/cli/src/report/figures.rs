@@ -2,8 +2,8 @@
 
 use super::plots::{Across, Line, histogram, intervals, lines};
 use super::tables::Table;
-use super::{Interval, Report, Row, SEED, bootstrap_seeds, shown};
-use framework::statistics::Verdict;
+use super::{Interval, Report, Row, intervals as means_of, shown};
+use framework::comparison::Side;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,11 +40,7 @@ impl Report {
         let row = |row: &Row| {
             let difference = row.difference.as_ref()?;
             let verdict = difference.verdict;
-            let class = match verdict {
-                Verdict::Better => "better",
-                Verdict::Worse => "worse",
-                Verdict::Equivalent(_) | Verdict::CannotConclude => "same",
-            };
+            let class = ["worse", "same", "better"][(verdict.sign() + 1) as usize];
             Some((format!("{} ({verdict})", row.variant), difference.interval, class))
         };
         let rows: Vec<_> = self.rows.iter().filter_map(row).collect();
@@ -113,6 +109,7 @@ impl Report {
         let Some(base) = self.rows.first().map(Row::user_means) else { return Section::default() };
         let plot = |row: &Row| {
             let differences: Vec<f64> = row.user_means().iter().zip(&base).map(|(value, base)| value - base).collect();
+            let differences: Vec<f64> = differences.into_iter().filter(|difference| !difference.is_nan()).collect();
             let changed: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
             let better = changed.iter().filter(|difference| **difference > 0.0).count();
             let caption = format!(
@@ -210,13 +207,12 @@ fn epochs(record: &Value, key: &str) -> Option<Line> {
 
 /// The selected metric of each stratum's users, by row.
 fn means(rows: &[&Row], strata: &[&[usize]]) -> Vec<Vec<Interval>> {
-    let of_users = |row: &Row, users: &[usize]| -> Vec<Vec<f64>> {
-        row.values.iter().map(|values| users.iter().map(|user| values[*user]).collect()).collect()
+    let of_stratum = |users: &&[usize]| {
+        let sides: Vec<Side> = rows.iter().map(|row| row.side.of_users(users)).collect();
+        means_of(&sides.iter().map(Side::sample).collect::<Vec<_>>())
     };
-    let groups = rows.iter().flat_map(|row| strata.iter().map(|users| of_users(row, users)));
-    let groups: Vec<Vec<Vec<f64>>> = groups.collect();
-    let groups: Vec<&[Vec<f64>]> = groups.iter().map(Vec::as_slice).collect();
-    bootstrap_seeds(&groups, SEED).chunks(strata.len().max(1)).map(<[_]>::to_vec).collect()
+    let found: Vec<Vec<Interval>> = strata.iter().map(of_stratum).collect();
+    (0..rows.len()).map(|row| found.iter().map(|means| means[row]).collect()).collect()
 }
 
 /// Cuts cases into strata of about the same size; equal values stay together. Smallest and largest value, and the cases.
@@ -268,7 +264,8 @@ mod tests {
             records: vec![serde_json::json!({ "run": "0" })],
             missing: 0,
             cells: vec![],
-            values: vec![vec![0.5, 1.0]],
+            side: Side::of_seeds(vec![vec![0.5, 1.0]], false),
+            random: false,
             cases: None,
             difference: None,
             tuned: None,
@@ -280,6 +277,7 @@ mod tests {
             rows: vec![row],
             metric: "ndcg@10".into(),
             comparison: framework::plugin::defaults(),
+            compared: vec![],
             openings: Default::default(),
             attributions: vec![],
             unattributed: vec![],

@@ -34,6 +34,8 @@ impl Report {
             "results": self.groups().iter().map(|group| self.results_with_runs(group)).collect::<Vec<_>>(),
             "apart": self.apart().iter().map(table).collect::<Vec<_>>(),
             "notes": self.notes(),
+            "further": self.further().as_ref().map(table),
+            "searches": self.searches().as_ref().map(table),
             "cost": self.rows.iter().any(|row| row.cost.is_some()).then(|| table(&self.costs())),
             "sections": sections,
             "runs": runs,
@@ -52,7 +54,9 @@ impl Report {
         let compared = results.head.len() > metrics;
         let ordered = |cells: &[String], base: bool| {
             let difference = match cells.get(metrics..) {
-                Some([difference, verdict]) if !base && !difference.is_empty() => format!("{difference}\n{verdict}"),
+                Some([difference, verdict, can_show]) if !base && !difference.is_empty() => {
+                    format!("{difference}\n{verdict}; can show {can_show}")
+                }
                 _ if base => "base".into(),
                 _ => String::new(),
             };

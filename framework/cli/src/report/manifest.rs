@@ -245,9 +245,12 @@ mod tests {
             made: framework::store::now(),
             peak_memory_mb: 1.0,
             cost: Default::default(),
+random: None,
+upstream: Default::default(),
+replaces: None,
             notes: Value::Null,
         };
-        store.commit_stage(tempfile::tempdir().expect("a folder").path(), record).expect("a stage");
+        store.commit_stage(tempfile::tempdir().expect("a folder").path(), record, false).expect("a stage");
         let trace =
             json!({ "stage": "recommender", "key": stage.key, "seconds": 2.0, "peak_memory_mb": 3.0, "cost": cost });
         let record = json!({ "run": "0123456789abcdef", "variant": "llm", "seed": 1, "plan": plan, "stages": [trace],

@@ -2,6 +2,7 @@
 //! runs behind it; curves of grids and shares of components. Here it is gathered; `text` and `html` write it.
 
 mod attribution;
+mod compared;
 mod cost;
 mod figures;
 mod html;
@@ -9,19 +10,23 @@ mod manifest;
 mod plots;
 mod tables;
 mod text;
+mod warnings;
 
 use attribution::Attribution;
 use cost::Cost;
 use framework::ablation::{Design, Plan};
 use framework::choice;
-use framework::comparison::{Comparison, Difference};
+use compared::Compared;
+pub(crate) use compared::is_random;
+use framework::comparison::{Comparison, Difference, Side, Stratum};
 use framework::error::{Error, Result};
 use framework::run::{UserScores, keys, settled};
 use framework::search::Tuned;
-use framework::statistics::{Interval, bootstrap_seeds, user_means};
+use framework::statistics::{Interval, Sample, Scores};
 use framework::store::Store;
 use framework::toml;
 use manifest::Manifest;
+use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -42,9 +47,6 @@ choice! {
     }
 }
 
-/// The seed of every bootstrap and randomization in reports, so that a report can be re-made.
-pub(crate) const SEED: u64 = 2026;
-
 /// One variant.
 struct Row {
     variant: String,
@@ -58,12 +60,15 @@ struct Row {
     tuned: Option<Tuned>,
     records: Vec<Value>,
     missing: usize,
+    /// Whether other seeds could score otherwise.
+    random: bool,
     /// Per metric: mean and interval; an interval without users (`n` 0) is a metric of the whole test set.
     cells: Vec<(String, Interval)>,
-    /// The selected metric, by seed and user.
-    values: Vec<Vec<f64>>,
+    /// The selected metric of its runs.
+    side: Side,
     /// Of each test case, the length of its history and the popularity of its target; `None` in old runs.
     cases: Option<[Vec<u32>; 2]>,
+    /// From the base, over all cases.
     difference: Option<Difference>,
     cost: Option<Cost>,
 }
@@ -90,6 +95,8 @@ pub struct Report {
     rows: Vec<Row>,
     metric: String,
     comparison: Comparison,
+    /// All that the spec declares to be compared.
+    compared: Vec<Compared>,
     /// How often the test split of each fingerprint was opened.
     openings: BTreeMap<String, usize>,
     attributions: Vec<Attribution>,
@@ -118,7 +125,12 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     };
     let mut rows = rows(&settled(plans, store, cache)?, store, cache)?;
     fill(&mut rows, store)?;
-    compare(&mut rows, &first.spec.comparison);
+    let compared = compared::compare(&rows, &first.spec.comparison);
+    let base = rows[0].variant.clone();
+    for row in &mut rows {
+        let own = compared.iter().find(|own| own.variant == row.variant && own.against == base && own.stratum.is_none());
+        row.difference = own.and_then(|own| own.difference);
+    }
     let openings = openings(&rows, store)?;
     let (attributions, unattributed) = attribute(&rows);
     let runs = rows.iter().map(|row| row.records.len()).sum();
@@ -132,6 +144,7 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
         description: first.spec.description.clone(),
         metric: metric(first),
         comparison: first.spec.comparison.clone(),
+        compared,
         openings,
         attributions,
         unattributed,
@@ -161,8 +174,9 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
                 tuned: plan.tuned.clone(),
                 records: vec![],
                 missing: 0,
+                random: false,
                 cells: vec![],
-                values: vec![],
+                side: Side::default(),
                 cases: None,
                 difference: None,
                 cost: None,
@@ -179,56 +193,67 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
 
 /// Reads what the rows' runs scored and cost.
 fn fill(rows: &mut [Row], store: &Store) -> Result<()> {
-    let values =
-        |scores: &[UserScores], metric: &str| scores.iter().map(|run| run.metric(metric)).collect::<Result<_>>();
-    let mut groups: Vec<Vec<Vec<f64>>> = Vec::new();
-    for row in rows.iter_mut() {
+    // By fingerprint and metric: rows and their cells with the runs' values.
+    let mut tables: BTreeMap<(String, String), Vec<(usize, usize, Side)>> = BTreeMap::new();
+    for (n, row) in rows.iter_mut().enumerate() {
         let scores = row.records.iter().map(|record| UserScores::read(store, record));
         let scores: Vec<UserScores> = scores.collect::<Result<_>>()?;
+        let random = row.records.iter().any(is_random);
+        let side = |metric: &str| -> Result<Side> {
+            let values = scores.iter().map(|run| run.metric(metric)).collect::<Result<_>>()?;
+            Ok(Side::of_seeds(values, random))
+        };
         row.cost = Cost::of(&row.records);
         row.cases = scores.first().and_then(UserScores::cases);
-        row.values = values(&scores, &row.metric)?;
+        row.side = side(&row.metric)?;
+        row.random = random;
         for (name, summary) in
             row.records.first().and_then(|record| record["metrics"].as_object()).into_iter().flatten()
         {
             let of_runs = row.records.iter().filter_map(|record| record["metrics"][name]["mean"].as_f64());
             let of_runs: Vec<f64> = of_runs.collect();
-            let mean = of_runs.iter().sum::<f64>() / of_runs.len() as f64;
-            row.cells.push((name.clone(), Interval { mean, low: f64::NAN, high: f64::NAN, n: 0 }));
-            groups.push(if summary.get("n").is_some() { values(&scores, name)? } else { Vec::new() });
+            let cell = Interval::alone(of_runs.iter().sum::<f64>() / of_runs.len() as f64);
+            if summary.get("n").is_some() {
+                let table = tables.entry((row.fingerprint.clone(), name.clone())).or_default();
+                table.push((n, row.cells.len(), side(name)?));
+            }
+            row.cells.push((name.clone(), cell));
         }
     }
-    let groups: Vec<&[Vec<f64>]> = groups.iter().map(Vec::as_slice).collect();
-    let cells = rows.iter_mut().flat_map(|row| &mut row.cells);
-    let with_users = cells.zip(bootstrap_seeds(&groups, SEED)).filter(|(_, interval)| interval.n > 0);
-    with_users.for_each(|((_, cell), interval)| *cell = interval);
+    let tables: Vec<_> = tables.into_values().collect();
+    let found: Vec<Vec<Interval>> = tables
+        .par_iter()
+        .map(|table| intervals(&table.iter().map(|(_, _, side)| side.sample()).collect::<Vec<_>>()))
+        .collect();
+    for ((row, cell, _), interval) in tables.iter().flatten().zip(found.into_iter().flatten()) {
+        rows[*row].cells[*cell].1 = interval;
+    }
     Ok(())
 }
 
+/// The mean of each of a table's rows in one metric.
+fn intervals(samples: &[Sample]) -> Vec<Interval> {
+    let scores = Scores::new(samples);
+    (0..samples.len()).map(|row| scores.interval(row)).collect()
+}
+
 impl Row {
-    fn seeds(&self) -> Vec<&Value> {
-        self.records.iter().map(|record| &record["seed"]).collect()
+    /// Whether all that can be said of it is there: every seed, or one where nothing is random.
+    fn is_complete(&self) -> bool {
+        !self.records.is_empty() && (self.missing == 0 || !self.random)
     }
 
     /// The selected metric of each user, the mean over seeds.
     fn user_means(&self) -> Vec<f64> {
-        user_means(&self.values)
+        Scores::new(&[self.side.sample()]).by_user(&[(0, 1.0)])
     }
-}
 
-/// Fills in each row's difference from the base, where both have runs under the same protocol.
-fn compare(rows: &mut [Row], comparison: &Comparison) {
-    let Some((base, others)) = rows.split_first_mut() else { return };
-    let comparable = |row: &&mut Row| {
-        // Seeds are paired; a row with runs missing is compared once they are there.
-        let paired = row.missing == 0 && (base.missing == 0 || base.records.len() == 1);
-        let seeds = row.seeds() == base.seeds() || row.records.len() == 1 || base.records.len() == 1;
-        paired && seeds && !base.records.is_empty() && row.fingerprint == base.fingerprint
-    };
-    let compared: Vec<&mut Row> = others.iter_mut().filter(comparable).collect();
-    let values: Vec<&[Vec<f64>]> = compared.iter().map(|row| row.values.as_slice()).collect();
-    let differences = comparison.compare(&base.values, &values, SEED);
-    compared.into_iter().zip(differences).for_each(|(row, difference)| row.difference = Some(difference));
+    /// The cases that belong to a stratum; none for a run of before histories and popularities were kept.
+    fn cases_within(&self, stratum: &Stratum) -> Option<Vec<usize>> {
+        let [histories, popularities] = self.cases.as_ref()?;
+        let cases = histories.iter().zip(popularities).enumerate();
+        Some(cases.filter(|(_, (history, popularity))| stratum.holds(**history, **popularity)).map(|(n, _)| n).collect())
+    }
 }
 
 /// Attributes each factorial ablation whose rows are all there; for the others, why not.
@@ -242,15 +267,22 @@ fn attribute(rows: &[Row]) -> (Vec<Attribution>, Vec<String>) {
         }
         seen.push(name);
         match factorial_cells(rows, name, components) {
-            Ok(cells) => found.push(Attribution::new(name, components, &cells)),
+            Ok(cells) => {
+                let sides: Vec<&Side> = cells.iter().map(|row| &row.side).collect();
+                found.push(Attribution::new(name, components, &sides));
+            }
             Err(why) => lacking.push(format!("the components of {name} are not attributed: {why}")),
         }
     }
     (found, lacking)
 }
 
-/// The selected metric of each user for each subset of the components, the first of which is the lowest bit.
-fn factorial_cells(rows: &[Row], name: &str, components: &[String]) -> std::result::Result<Vec<Vec<f64>>, String> {
+/// The row of each subset of the components, the first of which is the lowest bit.
+fn factorial_cells<'a>(
+    rows: &'a [Row],
+    name: &str,
+    components: &[String],
+) -> std::result::Result<Vec<&'a Row>, String> {
     if components.len() > attribution::MOST {
         return Err(format!("{} components are more than {}", components.len(), attribution::MOST));
     }
@@ -262,7 +294,7 @@ fn factorial_cells(rows: &[Row], name: &str, components: &[String]) -> std::resu
         _ => None,
     };
     let mut cells: Vec<Option<&Row>> = vec![None; 1 << components.len()];
-    for row in rows.iter().filter(|row| row.missing == 0 && !row.records.is_empty()) {
+    for row in rows.iter().filter(|row| row.is_complete()) {
         if let Some(set) = subset(row) {
             cells[set].get_or_insert(row);
         }
@@ -280,7 +312,7 @@ fn factorial_cells(rows: &[Row], name: &str, components: &[String]) -> std::resu
     if cells.iter().any(|row| row.fingerprint != cells[0].fingerprint) {
         return Err("the subsets differ in data, protocol or metric versions".into());
     }
-    Ok(cells.iter().map(|row| row.user_means()).collect())
+    Ok(cells)
 }
 
 /// The curve of each grid and key, the base's own value among the others.

@@ -1,7 +1,8 @@
 //! The report's tables and notes in words, the same in every format; how they are marked up is `text` and `html`.
 
-use super::{Difference, Report, Row, cost, metrics, short, shown, signed};
+use super::{Compared, Difference, Report, Row, cost, metrics, short, shown, signed, warnings};
 use framework::search::Trial;
+use framework::statistics::{SEEDS, Scope};
 use framework::toml;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -11,6 +12,14 @@ use std::fmt::Write;
 fn judged(difference: &Difference) -> String {
     let signed = signed(&difference.interval);
     if difference.effect.is_finite() { format!("{signed}, d {:+.2}", difference.effect) } else { signed }
+}
+
+/// The column of the smallest difference that a row could have shown.
+const CAN_SHOW: &str = "can show";
+
+/// The cells of a comparison: the difference, what may be said, and what could have been shown.
+fn outcome(difference: &Difference) -> [String; 3] {
+    [judged(difference), difference.verdict.to_string(), format!("{:.4}", difference.smallest)]
 }
 
 /// A table in words.
@@ -33,7 +42,7 @@ impl Report {
         let mut head = vec!["variant".to_string()];
         head.extend(metrics.iter().map(|name| (*name).to_string()));
         if compared {
-            head.extend([format!("{} against {}", self.metric, self.base()), "verdict".into()]);
+            head.extend([format!("{} against {}", self.metric, self.base()), "verdict".into(), CAN_SHOW.into()]);
         }
         let line = |row: &&Row| {
             let mut line = vec![row.variant.clone()];
@@ -42,11 +51,7 @@ impl Report {
                 |name: &&str| row.cells.iter().find(|(n, _)| n == name).map_or(missing.into(), |(_, i)| shown(i));
             line.extend(metrics.iter().map(cell));
             if compared {
-                let (difference, verdict) = match &row.difference {
-                    Some(difference) => (judged(difference), difference.verdict.to_string()),
-                    None => (String::new(), String::new()),
-                };
-                line.extend([difference, verdict]);
+                line.extend(row.difference.as_ref().map_or_else(Default::default, outcome));
             }
             line
         };
@@ -72,12 +77,13 @@ impl Report {
     /// What speaks for and against a run's evaluation: a line each.
     fn checks(&self, row: &Row, record: &Value) -> Vec<String> {
         let openings = self.openings.get(&row.fingerprint).unwrap_or(&0);
-        vec![controls(record), format!("the test split of this protocol was opened {openings} times")]
+        let opened = format!("the test split of this protocol was opened {openings} times");
+        std::iter::once(controls(record)).chain([opened]).chain(warnings::of_protocol(record)).collect()
     }
 
     /// All tables but the first.
     pub(super) fn more(&self) -> Vec<Table> {
-        let mut tables = self.apart();
+        let mut tables: Vec<Table> = self.further().into_iter().chain(self.apart()).collect();
         if self.rows.iter().any(|row| row.cost.is_some()) {
             tables.push(self.costs());
         }
@@ -85,6 +91,25 @@ impl Report {
         tables.extend(self.components());
         tables.extend(self.grids());
         tables
+    }
+
+    /// The declared comparisons besides those of each row with the base over all cases.
+    pub(super) fn further(&self) -> Option<Table> {
+        let base = self.base();
+        let further = self.compared.iter().filter(|own| own.stratum.is_some() || own.against != base);
+        let line = |own: &Compared| {
+            let within = match &own.stratum {
+                Some(stratum) => format!("{stratum} ({} cases)", own.cases),
+                None => "all cases".into(),
+            };
+            let missing = if own.cases == 0 { "no cases" } else { "not run" };
+            let found = own.difference.as_ref().map_or([missing.into(), String::new(), String::new()], outcome);
+            [own.variant.clone(), own.against.clone(), within].into_iter().chain(found).collect()
+        };
+        let lines: Vec<Vec<String>> = further.map(line).collect();
+        let head = ["variant", "against", "cases", &self.metric, "verdict", CAN_SHOW].map(String::from).to_vec();
+        let notes = vec!["corrected together with the comparisons of the first table".into()];
+        (!lines.is_empty()).then(|| Table { caption: "Further comparisons".into(), head, lines, notes })
     }
 
     pub(super) fn costs(&self) -> Table {
@@ -108,22 +133,36 @@ impl Report {
             let spent = tuned.trials.len();
             let trials = if failed > 0 { format!("{spent}, {failed} failed") } else { spent.to_string() };
             let (chosen, validation) = match tuned.best() {
-                Some(best) => (settings(best), format!("{:.4}", best.validation.unwrap_or(f64::NAN))),
+                Some(best) => (settings(best), format!("{:.4}", best.judged().unwrap_or(f64::NAN))),
                 None => ("nothing to tune".into(), String::new()),
             };
             vec![row.variant.clone(), trials, validation, chosen, format!("{:.0} s", tuned.seconds)]
         };
         let head = ["variant", "trials", &format!("best {} on validation", searched.metric), "chosen", "wall time"];
-        let mut note =
-            format!("{} search on validation only; the chosen settings then ran with every seed", searched.method);
+        let mut notes = vec![format!(
+            "{} search on validation only, trained with a seed of its own; the best were judged again with fresh seeds, and \
+             the best mean over these won; the chosen settings then ran with every seed of the table",
+            searched.method
+        )];
+        let tuned = || self.rows.iter().filter_map(|row| Some((row, row.tuned.as_ref()?)));
+        let lucky: Vec<&str> =
+            tuned().filter(|(_, tuned)| tuned.is_optimistic()).map(|(row, _)| row.variant.as_str()).collect();
+        if !lucky.is_empty() {
+            notes[0] = format!("{} search on validation only; the chosen settings then ran with every seed", searched.method);
+            notes.push(format!(
+                "WARNING: the winner was chosen by one seed, which may be one of the table's too, so these rows look better \
+                 than their settings are: {}; `search.judges` judges the best again",
+                lucky.join(", ")
+            ));
+        }
         // A row with nothing to tune has no trials, and needs none.
         let spent = |row: &Row| row.tuned.as_ref().map_or(Some(0), |tuned| Some(tuned.trials.len()).filter(|n| *n > 0));
         let budgets: BTreeSet<usize> = self.rows.iter().filter_map(spent).collect();
         if budgets.len() > 1 {
-            note += "; NOTE: rows had different numbers of trials, which favours those with more";
+            notes.push("NOTE: rows had different numbers of trials, which favours those with more".into());
         }
         let lines = self.rows.iter().map(line).collect();
-        Some(Table { caption: "Search".into(), head: head.map(String::from).to_vec(), lines, notes: vec![note] })
+        Some(Table { caption: "Search".into(), head: head.map(String::from).to_vec(), lines, notes })
     }
 
     pub(super) fn components(&self) -> Vec<Table> {
@@ -135,11 +174,11 @@ impl Report {
                 caption: format!("What the components of {} add", found.name),
                 head: vec!["component".into(), "measure".into(), self.metric.clone()],
                 lines: found.values.iter().map(value).chain([all]).chain(found.pairs.iter().map(pair)).collect(),
-                notes: vec![
-                    "exact over all subsets; brackets: 95 % bootstrap interval over users, paired, seeds averaged, not \
-                    corrected for their number; an interaction is what two add together beyond what each adds alone"
-                        .into(),
-                ],
+                notes: vec![format!(
+                    "exact over all subsets; brackets: 95 % interval over users{}, paired in the users, not corrected for \
+                     their number; an interaction is what two add together beyond what each adds alone",
+                    if found.is_of_methods { " and seeds" } else { " alone, so about these trained models: methods need 3 seeds" }
+                )],
             }
         };
         self.attributions.iter().map(table).collect()
@@ -168,10 +207,11 @@ impl Report {
         let seeds = self.rows.iter().map(|row| row.records.len()).max().unwrap_or(0);
         let over = if seeds > 1 { format!("users and {seeds} seeds") } else { "users (one seed)".into() };
         notes.push(format!(
-            "brackets: 95 % bootstrap interval over {over}; d: the difference in standard deviations of the users' differences"
+            "brackets: 95 % interval over {over}, not corrected; d: the difference in standard deviations of one run's users"
         ));
         notes.extend(self.ceilings());
         notes.extend(self.family());
+        notes.extend(warnings::of_rows(&self.rows));
         notes.extend(self.checks(row, first));
         let apart: Vec<&str> = self.groups().iter().skip(1).flatten().map(|row| row.variant.as_str()).collect();
         if !apart.is_empty() {
@@ -199,27 +239,46 @@ impl Report {
         self.rows.iter().filter_map(line).collect()
     }
 
-    /// Which rows were compared and how, and what they could have shown at all.
+    /// What was compared and how, what it is about, and what it could have shown at all.
     fn family(&self) -> Vec<String> {
         const NAMED: usize = 12;
-        let compared = self.rows.iter().filter_map(|row| Some((row, row.difference?)));
-        let compared: Vec<(&Row, Difference)> = compared.collect();
-        if compared.is_empty() {
-            return Vec::new();
+        let known: Vec<&Compared> = self.compared.iter().filter(|own| own.difference.is_some()).collect();
+        let Some(Difference { interval, .. }) = known.first().and_then(|own| own.difference) else { return Vec::new() };
+        let name = |own: &Compared| {
+            let mut name = own.variant.clone();
+            if own.against != self.base() {
+                let _ = write!(name, " against {}", own.against);
+            }
+            own.stratum.iter().for_each(|stratum| { let _ = write!(name, " in {stratum}"); });
+            name
+        };
+        let mut names: Vec<String> = self.compared.iter().take(NAMED).map(name).collect();
+        if self.compared.len() > NAMED {
+            names.push(format!("{} more", self.compared.len() - NAMED));
         }
-        let mut names: Vec<&str> = compared.iter().take(NAMED).map(|(row, _)| row.variant.as_str()).collect();
-        let others = format!("{} more", compared.len().saturating_sub(NAMED));
-        if compared.len() > NAMED {
-            names.push(&others);
-        }
-        let rows = format!("{} comparison{}", compared.len(), if compared.len() == 1 { "" } else { "s" });
+        let declared = self.compared.len();
+        let missing = match declared - known.len() {
+            0 => String::new(),
+            missing => format!(" ({missing} of them not there yet)"),
+        };
+        let rows = format!("{declared} comparison{}{missing}", if declared == 1 { "" } else { "s" });
         let how = self.comparison.in_words();
-        let mut notes = vec![format!("verdicts on {}: {how}; for {rows}: {}", self.metric, names.join(", "))];
-        let widest = compared.iter().filter(|(_, difference)| difference.smallest.is_finite());
-        if let Some((row, widest)) = widest.max_by(|a, b| a.1.smallest.total_cmp(&b.1.smallest)) {
+        let mut notes = vec![
+            format!("verdicts on {}: {how}; for {rows}: {}", self.metric, names.join(", ")),
+            format!(
+                "can show: the smallest difference in {} that these {} users and seeds show with power .8 as one of {declared}",
+                self.metric, interval.n
+            ),
+        ];
+        let trained = |own: &&&Compared| own.difference.is_some_and(|found| found.scope == Scope::Models);
+        let trained: Vec<String> = known.iter().filter(trained).map(|own| name(own)).collect();
+        if !trained.is_empty() {
             notes.push(format!(
-                "smallest difference in {} that these {} users can show: {:.4} (power .8 at the 5 % level before correction, by the widest spread of users, {})",
-                self.metric, widest.interval.n, widest.smallest, row.variant
+                "as trained: {} of {declared} comparisons have a side with fewer than {SEEDS} seeds, so they are about these \
+                 trained models, not about the methods, which may come out the other way round with other seeds; \
+                 `seeds = [1, 2, 3]`, better five, allows a verdict: {}",
+                trained.len(),
+                trained.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
             ));
         }
         notes
@@ -247,7 +306,24 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
         _ if data["training"].is_u64() && data["leak_rate"].is_null() => {
             "no times, only an order of each user".to_owned()
         }
-        ties => format!("{ties:.1} % share a timestamp with another of their user (source order kept)"),
+        ties => {
+            let order = match protocol["ties"].as_str() {
+                Some("item") => "ordered by item id",
+                Some("random") => "ordered at random",
+                _ => "source order kept",
+            };
+            let targets = data["tied_targets"].as_u64().map_or(String::new(), |tied| {
+                format!("; that order alone chose {tied} of {} test targets", data["test_cases"])
+            });
+            format!("{ties:.1} % share a timestamp with another of their user ({order}{targets})")
+        }
+    };
+    let copies = match data["copies"].as_u64() {
+        Some(copies) if copies > 0 => {
+            let kept = if protocol["copies"] == "drop" { "taken out" } else { "kept; `protocol.copies = \"drop\"` takes them out" };
+            format!("; {copies} rows are exact copies of another ({kept})")
+        }
+        _ => String::new(),
     };
     let masked = if protocol["mask_seen"] == true { "masked" } else { "not masked" };
     let split = &protocol["split"];
@@ -259,7 +335,7 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
     };
     vec![
         format!(
-            "data: {} users, {} items, {} interactions; {ties}{}",
+            "data: {} users, {} items, {} interactions; {ties}{copies}{}",
             data["users"],
             data["items"],
             data["interactions"],
@@ -284,8 +360,11 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
                 Some(copied) => format!(", and {copied} follow their last three items in somebody's training"),
                 None => String::new(),
             } + &match data["repeated_targets"].as_u64() {
+                Some(repeated) if repeated > 0 && data["left_out"] == repeated => format!(
+                    "; {repeated} more were seen before by their user, and are left out since seen items are masked"
+                ),
                 Some(repeated) if repeated > 0 => {
-                    format!("; {repeated} stand in their own user's training: items that come again")
+                    format!("; {repeated} stand in their own user's history: items that come again")
                 }
                 _ => String::new(),
             }
@@ -307,7 +386,12 @@ fn controls(record: &Value) -> String {
     let value =
         |(name, control): (&String, &Value)| format!("{name} {:.4}", control["value"].as_f64().unwrap_or(f64::NAN));
     let metric = controls.values().find_map(|control| control["metric"].as_str()).unwrap_or_default();
-    format!("controls got what they must ({metric}): {}", controls.iter().map(value).collect::<Vec<_>>().join(", "))
+    let cases = match (record["controls"]["looked_at"].as_u64(), record["controls"]["of"].as_u64()) {
+        (Some(some), Some(all)) if some < all => format!(", {some} of {all} cases, evenly spread"),
+        (Some(all), Some(_)) => format!(", all {all} cases"),
+        _ => String::new(),
+    };
+    format!("controls got what they must ({metric}{cases}): {}", controls.iter().map(value).collect::<Vec<_>>().join(", "))
 }
 
 /// The k-core in words.

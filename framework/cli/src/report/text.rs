@@ -1,7 +1,8 @@
 //! The report as text: Markdown, CSV, JSON, LaTeX.
 
 use super::tables::Table;
-use super::{Difference, Interval, Report, Row};
+use super::{Compared, Difference, Interval, Report, Row, settings};
+use framework::statistics::Scope;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -30,22 +31,30 @@ impl Report {
     }
 
     pub(super) fn csv(&self) -> String {
-        let mut text = String::from("kind,variant,metric,mean,low,high,users,seeds,p_adjusted,effect,verdict,runs\n");
+        let mut text = String::from("kind,variant,metric,mean,low,high,users,seeds,p_adjusted,effect,verdict,runs,against,stratum,can_show,settings\n");
         for row in &self.rows {
             let runs: Vec<&str> = row.records.iter().filter_map(|record| record["run"].as_str()).collect();
             let (variant, seeds, runs) = (quoted(&row.variant), row.records.len(), runs.join(" "));
             for (name, Interval { mean, low, high, n }) in &row.cells {
-                let _ = writeln!(text, "metric,{variant},{name},{mean},{low},{high},{n},{seeds},,,,{runs}");
+                let _ = writeln!(text, "metric,{variant},{name},{mean},{low},{high},{n},{seeds},,,,{runs},,,,");
             }
-            if let Some(Difference { interval, p, effect, verdict, .. }) = row.difference {
+            for own in self.compared.iter().filter(|own| own.variant == row.variant) {
+                let Some(Difference { interval, p, effect, verdict, smallest, .. }) = own.difference else { continue };
                 let (Interval { mean, low, high, n }, metric) = (interval, &self.metric);
+                let (against, stratum) = (quoted(&own.against), quoted(own.stratum.as_deref().unwrap_or_default()));
                 let _ = writeln!(
                     text,
-                    "difference,{variant},{metric},{mean},{low},{high},{n},{seeds},{p},{effect},{verdict},{runs}"
+                    "difference,{variant},{metric},{mean},{low},{high},{n},{seeds},{p},{effect},{verdict},{runs},{against},{stratum},{smallest},"
                 );
             }
+            for trial in row.tuned.iter().flat_map(|tuned| &tuned.trials) {
+                let metric = row.tuned.as_ref().map_or("", |tuned| tuned.metric.as_str());
+                let (value, settings) = (trial.judged().map_or(String::new(), |value| value.to_string()), quoted(&settings(trial)));
+                let seeds = trial.again.len().max(1);
+                let _ = writeln!(text, "trial,{variant},{metric} on validation,{value},,,,{seeds},,,,,,,,{settings}");
+            }
             for (name, number) in row.cost.iter().flat_map(|cost| cost.numbers()).filter(|(_, number)| *number > 0.0) {
-                let _ = writeln!(text, "cost,{variant},{name},{number},,,,{seeds},,,,{runs}");
+                let _ = writeln!(text, "cost,{variant},{name},{number},,,,{seeds},,,,{runs},,,,");
             }
         }
         for found in &self.attributions {
@@ -53,7 +62,7 @@ impl Report {
             for (kind, (name, Interval { mean, low, high, n })) in
                 values.chain(found.pairs.iter().map(|pair| ("interaction", pair)))
             {
-                let _ = writeln!(text, "{kind},{},{},{mean},{low},{high},{n},,,,,", quoted(name), self.metric);
+                let _ = writeln!(text, "{kind},{},{},{mean},{low},{high},{n},,,,,,,,,", quoted(name), self.metric);
             }
         }
         text
@@ -64,9 +73,7 @@ impl Report {
             all.iter().map(|(name, cell)| (name.clone(), interval(cell))).collect()
         };
         let row = |row: &Row| {
-            let difference = row.difference.as_ref().map(|difference| {
-                json!({ "metric": self.metric, "interval": interval(&difference.interval), "p_adjusted": difference.p, "effect": difference.effect, "smallest": difference.smallest, "verdict": difference.verdict.to_string() })
-            });
+            let difference = row.difference.as_ref().map(|difference| self.judged(difference));
             let runs: Vec<_> = row.records.iter().map(|r| json!({ "run": r["run"], "seed": r["seed"] })).collect();
             let cost = row.cost.as_ref().map(|cost| cost.json());
             let mut found = json!({ "variant": row.variant, "fingerprint": row.fingerprint, "metrics": named(&row.cells), "difference": difference, "cost": cost, "runs": runs, "not_run": row.missing });
@@ -74,6 +81,10 @@ impl Report {
                 found["search"] = json!(tuned);
             }
             found
+        };
+        let compared = |own: &Compared| {
+            let difference = own.difference.as_ref().map(|difference| self.judged(difference));
+            json!({ "variant": own.variant, "against": own.against, "stratum": own.stratum, "cases": own.cases, "difference": difference })
         };
         let attribution = |found: &super::Attribution| json!({ "name": found.name, "metric": self.metric, "total": interval(&found.total), "shapley": named(&found.values), "interactions": named(&found.pairs) });
         let curve = |curve: &super::Curve| {
@@ -86,12 +97,26 @@ impl Report {
             "name": self.name,
             "openings": self.rows.first().and_then(|base| self.openings.get(&base.fingerprint)),
             "comparison": self.comparison.in_words(),
+            "comparisons": self.compared.iter().map(compared).collect::<Vec<_>>(),
+            "search": self.searches().map(|table| json!({ "head": table.head, "lines": table.lines, "notes": table.notes })),
+            "notes": self.notes(),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "attribution": self.attributions.iter().map(attribution).collect::<Vec<_>>(),
             "not_attributed": self.unattributed,
             "curves": self.curves.iter().map(curve).collect::<Vec<_>>(),
             "manifest": self.manifests.iter().map(super::Manifest::json).collect::<Vec<_>>(),
         })
+    }
+
+    /// A comparison as data.
+    fn judged(&self, difference: &Difference) -> Value {
+        let about = match difference.scope {
+            Scope::Methods => "methods",
+            Scope::Models => "trained models",
+        };
+        json!({ "metric": self.metric, "interval": interval(&difference.interval), "p_adjusted": difference.p,
+            "effect": difference.effect, "smallest": difference.smallest, "about": about,
+            "verdict": difference.verdict.to_string() })
     }
 
     pub(super) fn latex(&self) -> String {

@@ -20,7 +20,7 @@ fn with_a_run(store: &Store) -> String {
         fs::write(folder.path().join("file"), stage).unwrap();
         let mut made = record(&key);
         (made.stage, made.inputs, made.notes) = (stage.into(), inputs, json!({"auc": 0.5}));
-        files.push(json!(store.commit_stage(folder.path(), made).unwrap().0.files));
+        files.push(json!(store.commit_stage(folder.path(), made, false).unwrap().0.files));
         traces.push(json!({ "stage": stage, "key": key }));
     }
     let id = traces[2]["key"].as_str().unwrap().to_owned();
@@ -30,7 +30,7 @@ fn with_a_run(store: &Store) -> String {
     run["stages"] = json!(traces);
     run["fingerprint"] = json!("data");
     run["log"] = json!(store.put_bytes(b"log").unwrap());
-    store.commit_run(&id, &run).unwrap();
+    store.commit_run(&id, &run, false).unwrap();
     store.record_opening("data", &json!({ "run": id })).unwrap();
     id
 }
@@ -59,7 +59,7 @@ fn age_all(folder: &Path, by: Duration) {
 fn a_tag_never_changes() {
     let (_folder, store) = store();
     for id in ["a", "b"] {
-        store.commit_run(id, &manifest(id, "t", 0.1)).unwrap();
+        store.commit_run(id, &manifest(id, "t", 0.1), false).unwrap();
     }
     let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
     let (tag, new) = store.commit_tag("paper-v1.0", "ablate tag", &ids(&["a", "b", "a"])).unwrap();
@@ -133,7 +133,7 @@ fn replace_after_removal(path: &Path, bytes: &[u8]) {
 fn a_stage_under_a_wrong_key_is_found() {
     let (_folder, store) = store();
     let folder = store.temporary().unwrap();
-    store.commit_stage(folder.path(), record("k")).unwrap();
+    store.commit_stage(folder.path(), record("k"), false).unwrap();
     let problems = store.verify().unwrap().problems;
     assert!(problems.len() == 1 && problems[0].to_string().contains("do not have the hash that is its key"));
 }
@@ -145,7 +145,7 @@ fn garbage_is_what_nothing_refers_to_and_is_old() {
     let lonely = store.put_bytes(b"lonely").unwrap();
     let folder = store.temporary().unwrap();
     fs::write(folder.path().join("file"), b"of a stage").unwrap();
-    store.commit_stage(folder.path(), record("stage")).unwrap();
+    store.commit_stage(folder.path(), record("stage"), false).unwrap();
     drop(folder);
     for key in ["held", "left"] {
         fs::write(store.work(key).unwrap().join("checkpoint"), b"1").unwrap();
@@ -223,7 +223,7 @@ fn stores_are_merged_or_left_alone() {
     let (_folder, three) = store();
     let mut other: Value = one.run(&id).unwrap().unwrap();
     other["started"] = json!("2026");
-    three.commit_run(&id, &other).unwrap();
+    three.commit_run(&id, &other, false).unwrap();
     refused(three.merge(&one), &["other content", &id, "nothing was added"]);
     assert_eq!(three.verify().unwrap().objects, 0, "nothing was added");
 }
