@@ -92,7 +92,7 @@ const KNOWN: [(u32, u32, i64); 13] = [
 
 #[test]
 fn what_a_split_leaks_is_counted() {
-    let statistics = divided(&known(&KNOWN), BY_LAST).statistics;
+    let statistics = divided(&known(&KNOWN), &format!("{BY_LAST}\nmask_seen = false")).statistics;
     // Training are 10, 20, 30; 25, 35; 60, 60. After 50 and after 55 come two of seven, after 80 none.
     assert!((statistics.leak_rate.expect("times") - (2.0 / 7.0 + 2.0 / 7.0) / 3.0).abs() < 1e-12, "{statistics:?}");
     assert!((statistics.tie_rate - 2.0 / 13.0).abs() < 1e-12, "{statistics:?}");
@@ -108,9 +108,125 @@ fn an_interaction_that_is_there_twice_is_no_target() {
     let protocol: Protocol = read(BY_LAST);
     let metric = Metric::parse("hr@1").expect("a metric");
     let message = split(&known(&rows), &protocol, metric).err().expect("a leak").to_string();
-    assert!(message.contains("leak: user u2 has item") && message.contains("fix: each interaction once"), "{message}");
+    assert!(
+        message.contains("leak: user u2 has item") && message.contains("fix: protocol.copies = \"drop\""),
+        "{message}"
+    );
+    let dropped = divided(&known(&rows), &format!("{BY_LAST}\ncopies = \"drop\"\nmask_seen = false")).statistics;
+    assert_eq!((dropped.copies, dropped.interactions), (Some(1), 12));
+    // The last row twice: validation target and test target.
+    (rows[11], rows[12]) = ((2, 3, 70), (2, 3, 70));
+    let message = split(&known(&rows), &protocol, metric).err().expect("a leak").to_string();
+    assert!(message.contains("leak: user u2 has item"), "{message}");
+    // On a clock by which users often have several items at once, the same item twice may be one that came again.
+    let coarse: Vec<_> = rows.iter().map(|(user, item, time)| (*user, *item, time / 40 * 40)).collect();
+    let statistics = divided(&known(&coarse), BY_LAST).statistics;
+    assert_eq!((statistics.copies, statistics.left_out), (Some(1), Some(2)), "{statistics:?}");
+    (rows[11], rows[12]) = ((2, 2, 60), (2, 3, 70));
     let untimed = Corpus { untimed: true, ..known(&rows) };
     assert!(split(&untimed, &protocol, metric).is_ok(), "without times it may be another one");
+}
+
+#[test]
+fn a_target_that_was_seen_before_is_left_out_where_seen_items_are_masked() {
+    // User 0's last item is their first one again; alone unmasked among the seen ones, it would win by being there.
+    let masked = divided(&known(&KNOWN), BY_LAST);
+    let statistics = &masked.statistics;
+    assert_eq!((statistics.repeated_targets, statistics.left_out, statistics.test_cases), (1, Some(1), 2));
+    let open = divided(&known(&KNOWN), &format!("{BY_LAST}\nmask_seen = false"));
+    assert_eq!((open.statistics.left_out, open.statistics.test_cases), (Some(0), 3));
+    // The same in validation: user 0 has an item there that was trained on.
+    let mut rows = KNOWN.to_vec();
+    rows[3] = (0, 2, 40);
+    assert_eq!(divided(&known(&rows), BY_LAST).train.validation.users, [1, 2]);
+    // Validation's target is history of the test.
+    rows[4] = (0, 2, 50);
+    assert_eq!(divided(&known(&rows), BY_LAST).statistics.left_out, Some(1));
+    let all: Vec<_> = KNOWN.iter().map(|(user, _, time)| (*user, *user, *time)).collect();
+    let message = split(&known(&all), &read(BY_LAST), Metric::parse("hr@1").expect("a metric")).err().expect("nothing");
+    let message = message.to_string();
+    assert!(message.contains("seen before") && message.contains("mask_seen = false"), "{message}");
+}
+
+#[test]
+fn the_order_of_ties_is_that_of_the_file_of_the_items_or_drawn() {
+    // All of user 2's interactions are at one time.
+    let mut rows = KNOWN.to_vec();
+    rows[9..].iter_mut().for_each(|row| row.2 = 60);
+    let target = |rows: &[(u32, u32, i64)], ties: &str| {
+        let split = divided(&known(rows), &format!("{BY_LAST}\n{ties}"));
+        assert_eq!(split.statistics.tied_targets, Some(1), "{ties}");
+        let validation = &split.train.validation;
+        validation.targets[validation.users.iter().position(|user| *user == 2).expect("the user")]
+    };
+    let mut reversed = rows.clone();
+    reversed[9..].reverse();
+    assert_ne!(target(&rows, ""), target(&reversed, ""), "the file decides by default");
+    for ties in ["ties = \"item\"", "ties = \"random\"", "ties = \"random\"\ntie_seed = 2"] {
+        assert_eq!(target(&rows, ties), target(&reversed, ties), "{ties}: the order of rows decides nothing");
+    }
+    let drawn: HashSet<u32> =
+        (0..20).map(|seed| target(&rows, &format!("ties = \"random\"\ntie_seed = {seed}"))).collect();
+    assert!(drawn.len() > 1, "other seeds, other orders");
+    // What is as it was before there were these settings has the key that it had.
+    let identity = |text: &str| read::<Protocol>(text).identity().to_string();
+    assert!(!identity(BY_LAST).contains("ties") && !identity(BY_LAST).contains("copies"), "{}", identity(BY_LAST));
+    assert!(identity("ties = \"random\"\nsplit.use = \"leave_one_out\"").contains("tie_seed"));
+}
+
+#[test]
+fn popularity_gains_nothing_from_repeats_under_masking() {
+    let program = Program::new();
+    // A hundred people who come back to one of two items, which everybody knows; every fifth ends with a new one.
+    let mut rows = String::from("user_id,item_id,timestamp\n");
+    for user in 0..100 {
+        for n in 0..10 {
+            let item = match n {
+                9 if user % 5 == 0 => 50 + user,
+                n if n % 3 < 2 => n % 2,
+                n => 2 + (user * 7 + n * 5) % 31,
+            };
+            rows += &format!("u{user},i{item},{}\n", 100 * user + n);
+        }
+    }
+    std::fs::create_dir_all(program.path("cache/mine")).expect("a folder");
+    std::fs::write(program.path("cache/mine/interactions.csv"), rows).expect("a table");
+    let spec = program.file(
+        "repeats.toml",
+        "name = \"repeats\"\n[dataset]\nuse = \"table\"\nfolder = \"mine\"\nitems = false\n[protocol]\nk_core = 0\n\
+         [evaluator]\nmetrics = [\"hr@1\"]\nselects_by = \"hr@1\"\n[recommender]\nuse = \"popularity\"\n",
+    );
+    let report = |set: &str| -> serde_json::Value {
+        program.ok(&["run", &spec, "--set", set]);
+        serde_json::from_str(&program.ok(&["report", &spec, "--set", set, "--format", "json"]).out).expect("JSON")
+    };
+    let hit = |report: &serde_json::Value| report["rows"][0]["metrics"]["hr@1"].clone();
+    let masked = report("protocol.mask_seen = true");
+    assert!(hit(&masked)["mean"] == 0.0 && hit(&masked)["n"] == 20, "{masked:#}");
+    let notes = masked["notes"].to_string();
+    assert!(notes.contains("80 more were seen before by their user, and are left out"), "{notes}");
+    // Where seen items are ranked, those who come back count, and popularity ranks the item that all know.
+    let open = report("protocol.mask_seen = false");
+    assert!(hit(&open)["n"] == 100 && open["notes"].to_string().contains("items that come again"), "{open:#}");
+}
+
+#[test]
+fn controls_are_the_same_whichever_run_comes_first() {
+    let spec = SMALL
+        .replace("name = \"small\"", "name = \"small\"\nseeds = [1, 2]")
+        .replace("max_epochs = 4", "max_epochs = 1");
+    let controls = |seeds: &str| {
+        let program = Program::new();
+        let spec = program.file("small.toml", &spec);
+        program.ok(&["run", &spec, "--set", seeds]);
+        let runs: serde_json::Value = serde_json::from_str(&program.ok(&["list", "--json"]).out).expect("JSON");
+        let id = runs[0]["run"].as_str().expect("an id").to_owned();
+        let record: serde_json::Value = serde_json::from_str(&program.ok(&["show", &id, "--json"]).out).expect("JSON");
+        record["controls"].clone()
+    };
+    let (first, other) = (controls("seeds = [1, 2]"), controls("seeds = [2, 1]"));
+    assert!(first["values"]["random"].is_object() && first["looked_at"] == first["of"], "{first}");
+    assert_eq!(first, other);
 }
 
 #[test]

@@ -223,3 +223,102 @@ fn a_ranker_stands_beside_what_its_retriever_found() {
     let row = report.lines().find(|line| line.starts_with("| popularity")).expect("the retriever's own row");
     assert!(row.contains(&format!("{ceiling:.4}")), "{ceiling} is not in {row}");
 }
+
+const COMPARED: &str = r#"
+name = "compared"
+seeds = [1, 2, 3]
+base = "popularity"
+[dataset]
+use = "world"
+users = 120
+items = 60
+max_interactions = 25
+[evaluator]
+metrics = ["ndcg@10"]
+[recommender]
+use = "popularity"
+[comparison]
+pairs = [["markov", "knn"]]
+[[comparison.strata]]
+name = "tail"
+popularity_at_most = 20
+[[ablation]]
+name = "markov"
+use.recommender = "markov"
+[[ablation]]
+name = "knn"
+use.recommender = "item_knn"
+[[ablation]]
+name = "trained"
+use.recommender = "bpr_mf"
+"#;
+
+#[test]
+fn declared_pairs_and_strata_join_the_family_and_missing_runs_stay_in_it() {
+    let program = Program::new();
+    let spec = program.file("compared.toml", COMPARED);
+    let report =
+        || -> Value { serde_json::from_str(&program.ok(&["report", &spec, "--format", "json"]).out).expect("JSON") };
+    // Nothing is there of the last row, one seed of the others: nothing of them is random.
+    let (first, _) = COMPARED.rsplit_once("[[ablation]]").expect("rows");
+    let few = program.file("few.toml", &first.replace("seeds = [1, 2, 3]", "seeds = [1]"));
+    program.ok(&["run", &few]);
+    let missing = report();
+    let comparisons = missing["comparisons"].as_array().expect("comparisons");
+    assert_eq!(comparisons.len(), 8, "three rows with the base and one pair, and the same in the tail: {missing:#}");
+    let found = |report: &Value, variant: &str, stratum: Value| -> Value {
+        let all = report["comparisons"].as_array().expect("comparisons").iter();
+        let mut own =
+            all.filter(|own| own["variant"] == variant && own["against"] == "popularity" && own["stratum"] == stratum);
+        own.next().expect("a comparison")["difference"].clone()
+    };
+    assert!(found(&missing, "trained", Value::Null).is_null());
+    assert_eq!(found(&missing, "markov", Value::Null)["about"], "methods", "{missing:#}");
+    assert!(missing["notes"].to_string().contains("8 comparisons (2 of them not there yet)"), "{missing:#}");
+    // One seed of what is random is about that model.
+    program.ok(&["run", &spec, "--set", "seeds = [1]"]);
+    let one: Value =
+        serde_json::from_str(&program.ok(&["report", &spec, "--set", "seeds = [1]", "--format", "json"]).out)
+            .expect("JSON");
+    let trained = found(&one, "trained", Value::Null);
+    assert!(
+        trained["about"] == "trained models" && trained["verdict"].as_str().is_some_and(|v| v.contains("as trained")),
+        "{trained}"
+    );
+    assert!(one["notes"].to_string().contains("allows a verdict: trained"), "{one:#}");
+    // With three seeds it is about the method, and what was said of the others does not get worse by more rows.
+    program.ok(&["run", &spec]);
+    let whole = report();
+    assert_eq!(found(&whole, "trained", Value::Null)["about"], "methods");
+    let p = |report: &Value| found(report, "markov", Value::Null)["p_adjusted"].as_f64().expect("a p-value");
+    assert!(p(&whole) <= p(&missing) + 1e-12, "{} after {}", p(&whole), p(&missing));
+    let tail = found(&whole, "markov", "tail".into());
+    assert!(tail["interval"]["n"].as_u64() < Some(120) && tail["interval"]["n"].as_u64() > Some(0), "{tail}");
+    let text = program.ok(&["report", &spec]).out;
+    assert!(text.contains("## Further comparisons") && text.contains("| knn "), "{text}");
+    let csv = program.ok(&["report", &spec, "--format", "csv"]).out;
+    assert!(csv.lines().any(|line| line.starts_with("difference,knn,") && line.contains(",markov,")), "{csv}");
+    let fields = csv.lines().map(|line| line.split(',').count());
+    assert_eq!(fields.collect::<std::collections::BTreeSet<_>>().len(), 1, "{csv}");
+
+    let typo = program.file("typo.toml", &COMPARED.replace("[[\"markov\", \"knn\"]]", "[[\"markof\", \"knn\"]]"));
+    let ran = program.run(&["check", &typo]);
+    assert!(
+        ran.code != 0 && ran.err.contains("no row is called `markof`") && ran.err.contains("markov"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_number_has_one_interval_wherever_it_is_printed() {
+    let program = Program::new();
+    let spec = program.file("compared.toml", &COMPARED.replace("seeds = [1, 2, 3]", "seeds = [7]"));
+    program.ok(&["run", &spec]);
+    let report: Value = serde_json::from_str(&program.ok(&["report", &spec, "--format", "json"]).out).expect("JSON");
+    for row in report["rows"].as_array().expect("rows") {
+        let id = row["runs"][0]["run"].as_str().expect("an id");
+        let record: Value = serde_json::from_str(&program.ok(&["show", id, "--json"]).out).expect("JSON");
+        assert_eq!(record["metrics"]["ndcg@10"], row["metrics"]["ndcg@10"], "{}", row["variant"]);
+    }
+}

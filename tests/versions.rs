@@ -284,3 +284,58 @@ fn what_a_newer_program_wrote_is_refused_by_name() {
     let ran = program.run(&["verify"]);
     assert!(ran.code == 1 && ran.err.contains("format 12") && ran.err.contains("newer ablate"), "{}", ran.err);
 }
+
+/// The record of a run as the file has it.
+fn stored(program: &Program, id: &str) -> Value {
+    let path = program.store().join("runs").join(format!("{id}.json"));
+    serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON")
+}
+
+#[test]
+fn what_is_made_again_is_what_is_stored_and_printed() {
+    let program = Program::new();
+    let spec = program.file("small.toml", &small());
+    program.ok(&["run", &spec]);
+    // Without what it took.
+    let numbers = || {
+        let csv = program.ok(&["report", &spec, "--format", "csv"]).out;
+        csv.lines().filter(|line| !line.starts_with("cost,")).map(String::from).collect::<Vec<_>>()
+    };
+    let report = numbers();
+    // As a plugin left it whose numbers were wrong, and whose version nobody raised when they were put right: the run of
+    // SASRec has the scores of popularity.
+    let (own, other) = (run_of(&program, "sasrec"), run_of(&program, "popularity"));
+    let (mut record, wrong) = (stored(&program, &own), stored(&program, &other));
+    let right = record["metrics"].clone();
+    record["metrics"] = wrong["metrics"].clone();
+    record["outcome"]["metrics"] = wrong["metrics"].clone();
+    record["outcome"]["scores"] = wrong["outcome"]["scores"].clone();
+    let path = program.store().join("runs").join(format!("{own}.json"));
+    replace(&path, serde_json::to_string_pretty(&record).expect("JSON").as_bytes());
+    let stage = |id: &str| program.store().join("stages").join(format!("{id}.json"));
+    let mut made: Value = serde_json::from_slice(&fs::read(stage(&own)).expect("a stage")).expect("JSON");
+    made["files"] = wrong["outcome"]["scores"].clone();
+    made["notes"] = wrong["metrics"].clone();
+    replace(&stage(&own), serde_json::to_string_pretty(&made).expect("JSON").as_bytes());
+    assert!(program.ok(&["verify"]).out.starts_with("sound: "));
+    assert_ne!(numbers(), report);
+
+    // What a tag holds is not replaced.
+    program.ok(&["tag", "paper", &spec]);
+    let ran = program.run(&["run", &spec, "--fresh", "evaluator"]);
+    assert!(ran.code == 1 && ran.err.contains("the tag `paper` holds") && ran.err.contains("reproduce"), "{}", ran.err);
+    fs::remove_file(program.store().join("tags/paper.json")).expect("a tag");
+
+    let ran = program.ok(&["run", &spec, "--fresh", "evaluator"]);
+    assert!(ran.err.contains("is replaced"), "{}", ran.err);
+    assert_eq!(numbers(), report);
+    let now = stored(&program, &own);
+    assert_eq!(now["metrics"], right);
+    let kept = now["replaces"]["record"].as_str().expect("the old record's object");
+    let kept = program.store().join("objects").join(&kept[..2]).join(&kept[2..]);
+    let kept: Value = serde_json::from_slice(&fs::read(kept).expect("an object")).expect("JSON");
+    assert_eq!(kept["metrics"], wrong["metrics"]);
+    assert!(program.ok(&["verify"]).out.starts_with("sound: "));
+    program.ok(&["gc", "--delete", "--grace", "0"]);
+    assert!(program.ok(&["verify"]).out.starts_with("sound: "));
+}

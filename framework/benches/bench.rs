@@ -4,6 +4,7 @@ mod language_model;
 mod store;
 mod studies;
 mod training;
+mod verdicts;
 
 use framework::ablation::Plan;
 use framework::context::Context;
@@ -19,6 +20,7 @@ pub use language_model::language_model;
 pub use store::{list, report_of_many};
 pub use studies::studies;
 pub use training::training;
+pub use verdicts::verdicts;
 
 /// Times what every command on `source` starts with: reading and checking the spec, then loading and splitting its data.
 pub fn spec(source: &Source, cache: &Path) -> Result<()> {

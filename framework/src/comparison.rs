@@ -180,6 +180,9 @@ impl Comparison {
         };
         let margin = self.margin;
         let equivalent = format!("; equivalent: not told apart, interval within ±{margin}, not corrected");
-        format!("t-test over users and seeds as crossed factors, {correction}{}", if margin > 0.0 { equivalent } else { String::new() })
+        format!(
+            "t-test over users and seeds as crossed factors, {correction}{}",
+            if margin > 0.0 { equivalent } else { String::new() }
+        )
     }
 }

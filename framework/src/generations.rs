@@ -24,12 +24,7 @@ struct Line {
 }
 
 /// The answer of `model` to each of `prompts`, in order: those that were ever written are read, the others asked for.
-pub fn generate(
-    model: &dyn Model,
-    prompts: &[Prompt],
-    decoding: &Decoding,
-    cx: &Context,
-) -> Result<Vec<Generation>> {
+pub fn generate(model: &dyn Model, prompts: &[Prompt], decoding: &Decoding, cx: &Context) -> Result<Vec<Generation>> {
     let drawn = (decoding.temperature > 0.0).then(|| cx.seed());
     let maker = json!({ "model": model.identity(), "decoding": decoding.write(), "seed": drawn });
     let folder = cx.generations.join(hash_json(&maker));

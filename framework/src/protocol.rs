@@ -8,8 +8,8 @@ use crate::evaluation;
 use crate::metrics::Metric;
 use crate::plugin::{Pick, Setting, defaults};
 use crate::roles::{Query, Scorer, Source, SplitRule};
-use crate::{choice, settings};
 use crate::truth::Truth;
+use crate::{choice, settings};
 use serde_json::json;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -303,7 +303,9 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         let (user, item) = (&corpus.users[kept.users[user] as usize], &corpus.items.id[kept.items[item] as usize]);
         let what = format!("leak: user {user} has item {item} as a target and, at the same time, once more before it");
         let error = Error::new(format!("{what}; {} rows are exact copies of another", copies.rows.len()));
-        return Err(error.at("dataset").fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"));
+        return Err(error
+            .at("dataset")
+            .fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"));
     }
     let repeated_targets = test.repeats().len();
     let left_out = if protocol.mask_seen { divide::leave_out_seen([&mut validation, &mut test])? } else { 0 };

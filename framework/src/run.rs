@@ -341,17 +341,18 @@ impl Runner {
 
     /// Commits a run's record; where stages were made again, it takes the place of one that says otherwise.
     fn commit(&self, keys: &Keys, record: Value, replace: bool) -> Result<Finished> {
-
         match self.store.commit_run(&keys.run, &record, replace)? {
-            Committed::Different(what) => Err(Error::new(format!(
-                "the run is not deterministic: {} differ from the stored run",
-                what.join(", ")
-            ))
-            .at(format!("run {}", keys.run))
-            .fix("the stored record is kept; `ablate run --fresh STAGE` makes a stage again and replaces it")),
+            Committed::Different(what) => {
+                Err(Error::new(format!("the run is not deterministic: {} differ from the stored run", what.join(", ")))
+                    .at(format!("run {}", keys.run))
+                    .fix("the stored record is kept; `ablate run --fresh STAGE` makes a stage again and replaces it"))
+            }
             Committed::Replaced(what) => {
                 let short = &keys.run[..10];
-                self.progress.line(&format!("run {short} is replaced: {} differ; the old record is kept beside it", what.join(", ")));
+                self.progress.line(&format!(
+                    "run {short} is replaced: {} differ; the old record is kept beside it",
+                    what.join(", ")
+                ));
                 let record = self.store.run(&keys.run)?.unwrap_or(record);
                 Ok(Finished { id: keys.run.clone(), found: false, record })
             }

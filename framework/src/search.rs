@@ -150,7 +150,8 @@ impl Tuned {
     /// The best trial, the first of equals; none where all failed. Where some were judged again, one of those.
     pub fn best(&self) -> Option<&Trial> {
         let value = |trial: &Trial| trial.judged().unwrap_or(f64::NEG_INFINITY);
-        let done = self.trials.iter().filter(|trial| trial.validation.is_some() && trial.again.is_empty() != self.is_judged());
+        let done =
+            self.trials.iter().filter(|trial| trial.validation.is_some() && trial.again.is_empty() != self.is_judged());
         done.reduce(|best, trial| if value(trial) > value(best) { trial } else { best })
     }
 
@@ -362,7 +363,8 @@ pub(crate) fn mistakes(rows: &[(&str, &Spec)]) -> Vec<Problem> {
     for (name, _, other) in &searched {
         let budget = |search: &Search| (search.trials, search.method, search.seed, search.finalists, search.judges);
         if budget(other) != budget(search) {
-            let message = format!("`{name}` and `{first}` are searched with other trials, method, seed, finalists or judges");
+            let message =
+                format!("`{name}` and `{first}` are searched with other trials, method, seed, finalists or judges");
             problems.push(problem(&[], message, "the same for every row, or none with `search = false`"));
         }
     }

@@ -145,7 +145,12 @@ pub fn found_or_made(
         }
         Committed::Replaced(files) if !files.is_empty() => {
             let kept = record.replaces.as_deref().unwrap_or_default();
-            tracing::warn!(stage = stage.name, ?files, kept, "made again, it left other bytes and took the old one's place");
+            tracing::warn!(
+                stage = stage.name,
+                ?files,
+                kept,
+                "made again, it left other bytes and took the old one's place"
+            );
         }
         _ => {}
     }

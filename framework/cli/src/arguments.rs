@@ -246,6 +246,13 @@ pub(crate) enum Command {
         /// Instead: runs the spec on so many worlds, the dataset's seeds from 1, and counts the report's verdicts.
         #[arg(long)]
         studies: Option<u64>,
+        /// Instead: simulates so many tables of equal rows with the variances of the spec's runs in the store, and counts
+        /// false verdicts, found differences, and intervals that hold the truth.
+        #[arg(long)]
+        verdicts: Option<usize>,
+        /// With `--verdicts`: only the variances of these rows.
+        #[arg(long, requires = "verdicts")]
+        row: Vec<String>,
         /// Instead: a training step of the spec's recommender with each of these losses, on generated data.
         #[arg(long)]
         loss: Vec<String>,

@@ -107,6 +107,9 @@ impl Cli {
             Command::Bench { spec, studies: Some(studies), .. } => {
                 bench::studies(&spec.source(built_in), *studies, &self.cache()?)?;
             }
+            Command::Bench { spec, verdicts: Some(studies), row, .. } => {
+                bench::verdicts(&self.store()?, &spec.load(built_in)?.plans[0], row, *studies)?;
+            }
             Command::Bench { spec, work, peer, .. } if !work.is_empty() => {
                 bench::language_model(&spec.load(built_in)?.plans[0], work, &words(peer), &self.cache()?)?;
             }

@@ -116,7 +116,8 @@ impl Order {
 
     fn of(&self, corpus: &Corpus, row: usize) -> u64 {
         let (user, item) = (corpus.interactions.user[row] as usize, corpus.interactions.item[row] as usize);
-        let word = |name: &str| u64::from_le_bytes(std::array::from_fn(|n| blake3::hash(name.as_bytes()).as_bytes()[n]));
+        let word =
+            |name: &str| u64::from_le_bytes(std::array::from_fn(|n| blake3::hash(name.as_bytes()).as_bytes()[n]));
         match self {
             Self::File => 0,
             Self::Item(place) => place[item],
@@ -130,7 +131,7 @@ impl Order {
 pub(super) struct Duplicates {
     /// In order.
     pub(super) rows: Vec<usize>,
-    /// Whether the clock is so coarse that users have different items at one time at least as often as one item twice:
+    /// Whether the clock is so coarse that users have different items at one time more often than one item twice:
     /// then the same item twice may be one that came again.
     pub(super) coarse: bool,
 }
@@ -154,7 +155,7 @@ pub(super) fn copies(corpus: &Corpus) -> Duplicates {
         mixed += usize::from(moment.len() - copies > 1);
     }
     found.rows.sort_unstable();
-    found.coarse = mixed > 0 && mixed >= copied;
+    found.coarse = mixed > copied;
     found
 }
 

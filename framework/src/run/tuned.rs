@@ -15,7 +15,8 @@ use std::time::Instant;
 
 /// The stage that leaves what a plan's search found.
 fn stage(plan: &Plan, search: &Search, cache: &Path) -> Result<Stage> {
-    let row = with(plan, &Point::new(), search.training_seed(0)).map_err(|_| Error::new("the row is not a spec of its own"))?;
+    let row = with(plan, &Point::new(), search.training_seed(0))
+        .map_err(|_| Error::new("the row is not a spec of its own"))?;
     let recommender = keys(&row, cache)?.recommender.inputs;
     let version = plan.spec.evaluator.selects_by().version();
     let inputs = json!({ "search": search.identity(&plan.spec), "metric": version, "recommender": recommender });
@@ -127,7 +128,8 @@ impl Runner {
         for (place, trial) in finalists.iter().enumerate() {
             for judge in 1..=search.judges {
                 let values = found.trials[*trial].values.clone();
-                let title = format!("finalist {} of {}, fresh seed {judge} of {}", place + 1, finalists.len(), search.judges);
+                let title =
+                    format!("finalist {} of {}, fresh seed {judge} of {}", place + 1, finalists.len(), search.judges);
                 // What is not random is the same with every seed.
                 let value = match random[*trial] {
                     true => {

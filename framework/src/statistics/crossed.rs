@@ -107,6 +107,11 @@ impl Scores {
         self.contrast(&[(row, 1.0), (base, -1.0)])
     }
 
+    /// The variance of a row's means of seeds, and the mean square of seed by user; 0 where nothing is random.
+    pub fn variances(&self, row: usize) -> [f64; 2] {
+        self.rows[row].components.first().map_or([0.0; 2], |part| [part.between, part.residual])
+    }
+
     /// The sum of the rows' means, each times its weight; a row may stand there once.
     ///
     /// # Panics
@@ -154,13 +159,16 @@ impl Scores {
 impl Row {
     fn new(sample: &Sample) -> Self {
         let users = sample.values.first().map_or(0, Vec::len);
-        assert!(sample.values.iter().all(|values| values.len() == users), "every replicate needs a value of every user");
+        assert!(
+            sample.values.iter().all(|values| values.len() == users),
+            "every replicate needs a value of every user"
+        );
         let all: Vec<&[f64]> = sample.values.iter().map(Vec::as_slice).collect();
-        let by_user = mean_of(&all, users);
-        let kept: Vec<usize> = (0..users).filter(|user| !by_user[*user].is_nan()).collect();
         // Replicates that are copies of each other are one run of something that is not random.
         let copies = all.len() > 1 && all.iter().all(|values| same(values, all[0]));
-        let factors = if copies { &[] } else { sample.factors };
+        let (all, factors) = if copies { (&all[..1], &[][..]) } else { (&all[..], sample.factors) };
+        let by_user = mean_of(all, users);
+        let kept: Vec<usize> = (0..users).filter(|user| !by_user[*user].is_nan()).collect();
         let component = |levels: &Vec<usize>| {
             assert_eq!(levels.len(), all.len(), "every replicate needs its level");
             let mut names = levels.clone();
@@ -168,7 +176,7 @@ impl Row {
             names.dedup();
             let of_level = |name: &usize| {
                 let own: Vec<&[f64]> =
-                    levels.iter().zip(&all).filter(|(level, _)| *level == name).map(|(_, values)| *values).collect();
+                    levels.iter().zip(all).filter(|(level, _)| *level == name).map(|(_, values)| *values).collect();
                 let means = mean_of(&own, users);
                 kept.iter().map(|user| means[*user]).collect::<Vec<f64>>()
             };

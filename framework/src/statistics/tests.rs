@@ -53,7 +53,8 @@ fn the_crossed_test_is_that_of_scipy() {
         let sides: Vec<Side> = rows.iter().map(|row| Side::of_seeds(row.clone(), row.len() > 1)).collect();
         let scores = Scores::new(&sides.iter().map(Side::sample).collect::<Vec<_>>());
         for (n, expected) in table["against_first"].as_array().expect("rows").iter().enumerate() {
-            let (found, expected) = (scores.difference(n + 1, 0), |key: &str| expected[key].as_f64().expect("a number"));
+            let (found, expected) =
+                (scores.difference(n + 1, 0), |key: &str| expected[key].as_f64().expect("a number"));
             near("difference", found.value, expected("difference"));
             near("low", found.interval().low, expected("low"));
             near("high", found.interval().high, expected("high"));
@@ -71,14 +72,13 @@ fn corrections_and_shares_are_those_of_statsmodels() {
     let vectors = fixture();
     for case in vectors["families"].as_array().expect("cases") {
         let p = numbers(&case["p"]);
-        for (adjusted, key) in
-            [(holm(&p, p.len()), "holm"), (benjamini_hochberg(&p, p.len()), "benjamini_hochberg")]
-        {
+        for (adjusted, key) in [(holm(&p, p.len()), "holm"), (benjamini_hochberg(&p, p.len()), "benjamini_hochberg")] {
             adjusted.iter().zip(numbers(&case[key])).for_each(|(found, expected)| near(key, *found, expected));
         }
     }
     for case in vectors["shares"].as_array().expect("cases") {
-        let (hits, users) = (case["hits"].as_u64().expect("hits") as usize, case["users"].as_u64().expect("users") as usize);
+        let (hits, users) =
+            (case["hits"].as_u64().expect("hits") as usize, case["users"].as_u64().expect("users") as usize);
         let values = (0..users).map(|user| f64::from(u8::from(user < hits))).collect();
         let found = interval(vec![values]);
         // Student's quantile for a sample's variance in place of the normal one: a little wider.
@@ -216,7 +216,9 @@ fn users_without_a_value_are_left_out() {
 
 #[test]
 fn degenerate_inputs() {
-    for nobody in [interval(vec![]), interval(vec![vec![]]), interval(vec![vec![], vec![]]), interval(vec![vec![f64::NAN]])] {
+    for nobody in
+        [interval(vec![]), interval(vec![vec![]]), interval(vec![vec![], vec![]]), interval(vec![vec![f64::NAN]])]
+    {
         assert!(nobody.n == 0 && nobody.mean.is_nan() && nobody.low.is_nan() && nobody.high.is_nan());
     }
     let one = interval(vec![vec![0.3]]);

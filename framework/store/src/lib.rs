@@ -128,12 +128,7 @@ impl Store {
     /// Stores every file under a folder and then the stage's record, and gives the record that the store now holds:
     /// this one, or the earlier one, which is never overwritten while it can be read. With `replace` an earlier one that
     /// differs makes room, and is kept aside.
-    pub fn commit_stage(
-        &self,
-        folder: &Path,
-        record: StageRecord,
-        replace: bool,
-    ) -> Result<(StageRecord, Committed)> {
+    pub fn commit_stage(&self, folder: &Path, record: StageRecord, replace: bool) -> Result<(StageRecord, Committed)> {
         let path = self.entry("stages", &record.key)?;
         // JSON has no NaN: it would be written as null, and the record could not be read again.
         if !(record.seconds.is_finite() && record.peak_memory_mb.is_finite()) {

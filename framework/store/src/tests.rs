@@ -29,9 +29,9 @@ fn record(key: &str) -> StageRecord {
         made: now(),
         peak_memory_mb: 12.5,
         cost: Default::default(),
-random: None,
-upstream: Default::default(),
-replaces: None,
+        random: None,
+        upstream: Default::default(),
+        replaces: None,
         notes: Value::Null,
     }
 }
@@ -111,7 +111,10 @@ fn a_stage_is_created_once_and_laid_out_again() {
     assert_eq!(committed, Committed::New);
     assert_eq!(first.files.keys().collect::<Vec<_>>(), ["model/weights", "table.parquet"]);
     assert_eq!(store.stage("k1").unwrap().as_ref(), Some(&first));
-    assert_eq!(store.commit_stage(&made, StageRecord { seconds: 9.0, ..record("k1") }, false).unwrap().1, Committed::Same);
+    assert_eq!(
+        store.commit_stage(&made, StageRecord { seconds: 9.0, ..record("k1") }, false).unwrap().1,
+        Committed::Same
+    );
 
     let out = folder.path().join("out");
     store.materialize(&first, &out).unwrap();
@@ -134,7 +137,10 @@ fn a_stage_is_created_once_and_laid_out_again() {
 #[test]
 fn bad_stages_are_refused() {
     let (folder, store) = store();
-    refused(store.commit_stage(&folder.path().join("none"), record("k"), false), &["cannot read the stage's folder", "none"]);
+    refused(
+        store.commit_stage(&folder.path().join("none"), record("k"), false),
+        &["cannot read the stage's folder", "none"],
+    );
     refused(store.commit_stage(folder.path(), StageRecord { seconds: f64::NAN, ..record("k") }, false), &["finite"]);
     refused(store.stage("../k"), &["cannot name", "fix:"]);
     let hash = store.put_bytes(b"x").unwrap();

@@ -68,7 +68,7 @@ pub(crate) fn corpus(users: &[&str], items: &[(&str, &str)], interactions: &[(u3
         user: interactions.iter().map(|row| row.0).collect(),
         item: interactions.iter().map(|row| row.1).collect(),
         timestamp: interactions.iter().map(|row| row.2).collect(),
-        part: Vec::new(),
+        ..Interactions::default()
     };
     let users = users.iter().map(|user| (*user).to_string()).collect();
     Corpus { users, items, interactions, ..Corpus::default() }

@@ -2,10 +2,10 @@
 
 use crate::report::is_random;
 use framework::ablation::Plan;
+use framework::comparison::Side;
 use framework::error::Result;
 use framework::run::{UserScores, keys, settled};
 use framework::stage::{Stage, differences};
-use framework::comparison::Side;
 use framework::statistics::Scores;
 use framework::store::{Cost, StageRecord, Store};
 use serde_json::Value;
@@ -114,7 +114,10 @@ pub(crate) fn smallest_difference(plans: &[Plan], store: &Store, cache: &Path) -
         let Ok(keys) = keys(plan, cache) else { return Ok(None) };
         let Some(record) = store.run(&keys.run)? else { return Ok(None) };
         let random = is_random(&record);
-        Ok(UserScores::read(store, &record).and_then(|scores| scores.metric(&metric)).ok().map(|values| (values, random)))
+        Ok(UserScores::read(store, &record)
+            .and_then(|scores| scores.metric(&metric))
+            .ok()
+            .map(|values| (values, random)))
     };
     let mut sides: Vec<(&str, Side)> = Vec::new();
     let rows = plans.chunk_by(|a, b| a.variant == b.variant);

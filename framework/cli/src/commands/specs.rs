@@ -110,9 +110,13 @@ impl Cli {
 /// What is known of a plan's search, where it has one.
 fn search(plan: &Plan) -> Option<String> {
     if let Some(search) = &plan.spec.search {
+        let trials = search.points(&plan.spec);
+        let again = match search.trainings(&plan.spec) - trials {
+            0 => String::new(),
+            _ => format!(", the best {} judged again with {} fresh seeds", search.finalists.min(trials), search.judges),
+        };
         return Some(format!(
-            "{} trials to be made; until then what follows has another key than it will have",
-            search.trainings(&plan.spec)
+            "{trials} trials to be made{again}; until then what follows has another key than it will have"
         ));
     }
     let tuned = plan.tuned.as_ref()?;

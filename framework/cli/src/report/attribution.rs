@@ -38,9 +38,8 @@ impl Attribution {
         let interval = |weights: Weights| scores.contrast(&weights).interval();
         let k = components.len();
         let pairs = (0..k).flat_map(|a| (a + 1..k).map(move |b| (a, b)));
-        let pair = |(a, b): (usize, usize)| {
-            (format!("{} × {}", components[a], components[b]), interval(interaction(k, a, b)))
-        };
+        let pair =
+            |(a, b): (usize, usize)| (format!("{} × {}", components[a], components[b]), interval(interaction(k, a, b)));
         Self {
             name: name.to_string(),
             total: interval(vec![(cells.len() - 1, 1.0), (0, -1.0)]),

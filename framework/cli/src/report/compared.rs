@@ -54,13 +54,14 @@ pub(super) fn compare(rows: &[Row], comparison: &Comparison) -> Vec<Compared> {
         }
     }
     let mut judged = comparison.judge(&found, declared.len()).into_iter();
-    let compared = |((row, against), stratum, known, cases): ((usize, usize), Option<&Stratum>, bool, usize)| Compared {
-        variant: rows[row].variant.clone(),
-        against: rows[against].variant.clone(),
-        stratum: stratum.map(|stratum| stratum.name.clone()),
-        cases,
-        difference: if known { judged.next() } else { None },
-    };
+    let compared =
+        |((row, against), stratum, known, cases): ((usize, usize), Option<&Stratum>, bool, usize)| Compared {
+            variant: rows[row].variant.clone(),
+            against: rows[against].variant.clone(),
+            stratum: stratum.map(|stratum| stratum.name.clone()),
+            cases,
+            difference: if known { judged.next() } else { None },
+        };
     declared.into_iter().map(compared).collect()
 }
 
@@ -79,8 +80,10 @@ fn estimates(
     for fingerprint in fingerprints {
         let known: Vec<usize> =
             (0..rows.len()).filter(|n| rows[*n].fingerprint == fingerprint && rows[*n].is_complete()).collect();
-        let users = stratum.map(|stratum| known.iter().find_map(|n| rows[*n].cases_within(stratum)).unwrap_or_default());
-        let side = |n: &usize| users.as_ref().map_or_else(|| rows[*n].side.clone(), |users| rows[*n].side.of_users(users));
+        let users =
+            stratum.map(|stratum| known.iter().find_map(|n| rows[*n].cases_within(stratum)).unwrap_or_default());
+        let side =
+            |n: &usize| users.as_ref().map_or_else(|| rows[*n].side.clone(), |users| rows[*n].side.of_users(users));
         let sides: Vec<Side> = known.iter().map(side).collect();
         let scores = Scores::new(&sides.iter().map(Side::sample).collect::<Vec<_>>());
         let place = |row: usize| known.iter().position(|n| *n == row);

@@ -245,9 +245,9 @@ mod tests {
             made: framework::store::now(),
             peak_memory_mb: 1.0,
             cost: Default::default(),
-random: None,
-upstream: Default::default(),
-replaces: None,
+            random: None,
+            upstream: Default::default(),
+            replaces: None,
             notes: Value::Null,
         };
         store.commit_stage(tempfile::tempdir().expect("a folder").path(), record, false).expect("a stage");

@@ -13,11 +13,11 @@ mod text;
 mod warnings;
 
 use attribution::Attribution;
+use compared::Compared;
+pub(crate) use compared::is_random;
 use cost::Cost;
 use framework::ablation::{Design, Plan};
 use framework::choice;
-use compared::Compared;
-pub(crate) use compared::is_random;
 use framework::comparison::{Comparison, Difference, Side, Stratum};
 use framework::error::{Error, Result};
 use framework::run::{UserScores, keys, settled};
@@ -128,7 +128,8 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
     let compared = compared::compare(&rows, &first.spec.comparison);
     let base = rows[0].variant.clone();
     for row in &mut rows {
-        let own = compared.iter().find(|own| own.variant == row.variant && own.against == base && own.stratum.is_none());
+        let own =
+            compared.iter().find(|own| own.variant == row.variant && own.against == base && own.stratum.is_none());
         row.difference = own.and_then(|own| own.difference);
     }
     let openings = openings(&rows, store)?;
@@ -252,7 +253,9 @@ impl Row {
     fn cases_within(&self, stratum: &Stratum) -> Option<Vec<usize>> {
         let [histories, popularities] = self.cases.as_ref()?;
         let cases = histories.iter().zip(popularities).enumerate();
-        Some(cases.filter(|(_, (history, popularity))| stratum.holds(**history, **popularity)).map(|(n, _)| n).collect())
+        Some(
+            cases.filter(|(_, (history, popularity))| stratum.holds(**history, **popularity)).map(|(n, _)| n).collect(),
+        )
     }
 }
 

@@ -148,7 +148,8 @@ impl Report {
         let lucky: Vec<&str> =
             tuned().filter(|(_, tuned)| tuned.is_optimistic()).map(|(row, _)| row.variant.as_str()).collect();
         if !lucky.is_empty() {
-            notes[0] = format!("{} search on validation only; the chosen settings then ran with every seed", searched.method);
+            notes[0] =
+                format!("{} search on validation only; the chosen settings then ran with every seed", searched.method);
             notes.push(format!(
                 "WARNING: the winner was chosen by one seed, which may be one of the table's too, so these rows look better \
                  than their settings are: {}; `search.judges` judges the best again",
@@ -175,9 +176,13 @@ impl Report {
                 head: vec!["component".into(), "measure".into(), self.metric.clone()],
                 lines: found.values.iter().map(value).chain([all]).chain(found.pairs.iter().map(pair)).collect(),
                 notes: vec![format!(
-                    "exact over all subsets; brackets: 95 % interval over users{}, paired in the users, not corrected for \
-                     their number; an interaction is what two add together beyond what each adds alone",
-                    if found.is_of_methods { " and seeds" } else { " alone, so about these trained models: methods need 3 seeds" }
+                    "exact over all subsets; brackets: 95 % interval over users and seeds, paired in the users, not corrected \
+                     for their number; an interaction is what two add together beyond what each adds alone{}",
+                    if found.is_of_methods {
+                        ""
+                    } else {
+                        "; as trained: with fewer than 3 seeds these are about the trained models, not the components"
+                    }
                 )],
             }
         };
@@ -249,7 +254,9 @@ impl Report {
             if own.against != self.base() {
                 let _ = write!(name, " against {}", own.against);
             }
-            own.stratum.iter().for_each(|stratum| { let _ = write!(name, " in {stratum}"); });
+            own.stratum.iter().for_each(|stratum| {
+                let _ = write!(name, " in {stratum}");
+            });
             name
         };
         let mut names: Vec<String> = self.compared.iter().take(NAMED).map(name).collect();
@@ -312,7 +319,8 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
                 Some("random") => "ordered at random",
                 _ => "source order kept",
             };
-            let targets = data["tied_targets"].as_u64().map_or(String::new(), |tied| {
+            let tied = data["tied_targets"].as_u64().filter(|tied| *tied > 0);
+            let targets = tied.map_or(String::new(), |tied| {
                 format!("; that order alone chose {tied} of {} test targets", data["test_cases"])
             });
             format!("{ties:.1} % share a timestamp with another of their user ({order}{targets})")
@@ -320,7 +328,11 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
     };
     let copies = match data["copies"].as_u64() {
         Some(copies) if copies > 0 => {
-            let kept = if protocol["copies"] == "drop" { "taken out" } else { "kept; `protocol.copies = \"drop\"` takes them out" };
+            let kept = if protocol["copies"] == "drop" {
+                "taken out"
+            } else {
+                "kept; `protocol.copies = \"drop\"` takes them out"
+            };
             format!("; {copies} rows are exact copies of another ({kept})")
         }
         _ => String::new(),
@@ -391,7 +403,10 @@ fn controls(record: &Value) -> String {
         (Some(all), Some(_)) => format!(", all {all} cases"),
         _ => String::new(),
     };
-    format!("controls got what they must ({metric}{cases}): {}", controls.iter().map(value).collect::<Vec<_>>().join(", "))
+    format!(
+        "controls got what they must ({metric}{cases}): {}",
+        controls.iter().map(value).collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// The k-core in words.

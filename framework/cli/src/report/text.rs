@@ -31,7 +31,9 @@ impl Report {
     }
 
     pub(super) fn csv(&self) -> String {
-        let mut text = String::from("kind,variant,metric,mean,low,high,users,seeds,p_adjusted,effect,verdict,runs,against,stratum,can_show,settings\n");
+        let mut text = String::from(
+            "kind,variant,metric,mean,low,high,users,seeds,p_adjusted,effect,verdict,runs,against,stratum,can_show,settings\n",
+        );
         for row in &self.rows {
             let runs: Vec<&str> = row.records.iter().filter_map(|record| record["run"].as_str()).collect();
             let (variant, seeds, runs) = (quoted(&row.variant), row.records.len(), runs.join(" "));
@@ -49,7 +51,8 @@ impl Report {
             }
             for trial in row.tuned.iter().flat_map(|tuned| &tuned.trials) {
                 let metric = row.tuned.as_ref().map_or("", |tuned| tuned.metric.as_str());
-                let (value, settings) = (trial.judged().map_or(String::new(), |value| value.to_string()), quoted(&settings(trial)));
+                let (value, settings) =
+                    (trial.judged().map_or(String::new(), |value| value.to_string()), quoted(&settings(trial)));
                 let seeds = trial.again.len().max(1);
                 let _ = writeln!(text, "trial,{variant},{metric} on validation,{value},,,,{seeds},,,,,,,,{settings}");
             }

@@ -22,7 +22,8 @@ pub(super) fn of_rows(rows: &[Row]) -> Vec<String> {
 fn rising(row: &Row) -> Option<String> {
     let rising = row.records.iter().filter(|record| is_rising(record)).count();
     let all = row.records.len();
-    (rising > 0).then(|| if all > 1 { format!("{} ({rising} of {all} runs)", row.variant) } else { row.variant.clone() })
+    (rising > 0)
+        .then(|| if all > 1 { format!("{} ({rising} of {all} runs)", row.variant) } else { row.variant.clone() })
 }
 
 /// Whether all epochs were used up and one of the last was the best.
@@ -43,7 +44,10 @@ fn without_value(rows: &[Row]) -> Vec<String> {
     let cases = row.records[0]["data"]["test_cases"].as_u64().unwrap_or(0) as usize;
     let lacking = row.cells.iter().filter(|(_, cell)| cell.n > 0 && cell.n < cases);
     let line = |(name, cell): &(String, framework::statistics::Interval)| {
-        format!("{name}: {} of {cases} users are left out, since for them nothing is ranked beside the target", cases - cell.n)
+        format!(
+            "{name}: {} of {cases} users are left out, since for them nothing is ranked beside the target",
+            cases - cell.n
+        )
     };
     lacking.map(line).collect()
 }
