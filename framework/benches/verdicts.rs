@@ -4,6 +4,7 @@
 use crate::report::is_random;
 use framework::ablation::Plan;
 use framework::comparison::{Comparison, Side};
+use framework::context::is_interrupted;
 use framework::error::{Error, Result};
 use framework::plugin::defaults;
 use framework::rng::Rng;
@@ -82,6 +83,9 @@ pub fn verdicts(store: &Store, plan: &Plan, rows: &[String], studies: usize) -> 
         for (kind, name) in [(Kind::Normal, "normal"), (Kind::HeavyTailed, "heavy tails"), (Kind::Hits, "0 and 1")] {
             // The first two are the hard ones: few seeds.
             for design in DESIGNS.iter().take(if kind == Kind::Normal { DESIGNS.len() } else { 2 }) {
+                if is_interrupted() {
+                    return Err(Error::interrupted());
+                }
                 println!("| {} | {name} | {} |{} |", regime.name, design.name, line(regime, kind, design, studies));
             }
         }

@@ -44,7 +44,7 @@ plugin! {
     /// their id; so are those of 2018 whose title is a piece of the page's script (`getTime`). `&amp;` and the like
     /// become characters. Pictures are linked and not contained: `ablate pictures SPEC` gets those of the items that the
     /// protocol keeps, the first of each product: `imUrl` of 2014, `imageURLHighRes` of 2018, `large` of 2023.
-    struct AmazonReviews: Dataset = "amazon_reviews" {
+    struct AmazonReviews: Dataset = "amazon_reviews" version 2 {
         /// The category as it stands in the names of the files: `Video_Games`.
         category: String,
         /// Which release, and whether its 5-core.

@@ -19,7 +19,7 @@ plugin! {
     /// applied, and its benchmark files with `item_id_list` are not read. Items that are not in `<name>.item` follow
     /// those that are; without a title, an item is called as its id. MovieLens-100K and -1M are better read by
     /// `movielens`, which knows how much there must be.
-    struct RecBole: Dataset = "recbole" {
+    struct RecBole: Dataset = "recbole" version 2 {
         /// The name of the dataset.
         name: String,
         /// The folder with the files, relative to the cache folder; one called `name` when not given.

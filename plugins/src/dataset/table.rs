@@ -31,11 +31,11 @@ plugin! {
     /// with an item that is not in it is an error. Ids are text or numbers. CSV and TSV have a header, JSON lines one
     /// object per line. Parquet's own types for times are not read, only numbers and text.
     ///
-    /// Times within one second keep their order. Rows of the same time keep that of the file. Nothing says how many
+    /// Times are kept to the millisecond. Rows of the same time are ordered by `protocol.ties`. Nothing says how many
     /// rows there must be, so a table that was cut between two rows looks whole: compare what `ablate run` reports.
     /// Files of your own split: `interactions` is what is trained on, `validation` and `test` are two more tables with the
     /// same columns, and `protocol.split = { use = "given" }` takes their rows as the targets.
-    struct Table: Dataset = "table" {
+    struct Table: Dataset = "table" version 2 {
         /// The folder with the files, relative to the cache folder.
         folder: PathBuf,
         /// The table of interactions in it.
