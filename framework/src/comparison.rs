@@ -38,7 +38,7 @@ settings! {
             };
             match pair.as_slice() {
                 [a, b] if a == b => at(report, "a row is compared with itself"),
-                [_, _] if comparison.pairs[..n].contains(pair) => at(report, "the pair stands there twice"),
+                [a, b] if comparison.pairs[..n].iter().any(|other| other.contains(a) && other.contains(b)) => at(report, "the pair stands there twice"),
                 [_, _] => {}
                 _ => at(report, "this is no pair of rows"),
             }
@@ -106,6 +106,12 @@ impl Side {
         Self { factors: if random { vec![levels] } else { Vec::new() }, values }
     }
 
+    /// Runs that all stand for one draw of something random, such as lists that were made elsewhere: no seed of ours is
+    /// another replicate of them.
+    pub fn of_one_draw(values: Vec<Vec<f64>>) -> Self {
+        Self { factors: vec![vec![0; values.len()]], values }
+    }
+
     /// For the statistics.
     pub fn sample(&self) -> Sample<'_> {
         Sample { values: &self.values, factors: &self.factors }
@@ -121,8 +127,7 @@ impl Side {
     /// Whether it stands for its method and not only for the models that were trained.
     pub fn is_method(&self) -> bool {
         let levels = |levels: &Vec<usize>| levels.iter().collect::<std::collections::BTreeSet<_>>().len();
-        let copies = self.values.len() > 1 && self.values.iter().all(|values| values == &self.values[0]);
-        copies || self.factors.first().is_none_or(|seeds| levels(seeds) >= SEEDS)
+        self.factors.first().is_none_or(|seeds| levels(seeds) >= SEEDS)
     }
 
     /// What a comparison of both is about.
@@ -149,6 +154,13 @@ pub struct Difference {
 }
 
 impl Comparison {
+    /// How many comparisons a table of these rows, the base first, has.
+    pub fn declared(&self, rows: &[&str]) -> usize {
+        let base = rows.first().copied().unwrap_or_default();
+        let further = self.pairs.iter().filter(|pair| pair.iter().all(|row| row != base)).count();
+        (rows.len().saturating_sub(1) + further) * (1 + self.strata.len())
+    }
+
     /// Judges all comparisons of a table together. `declared` is how many were announced, with those whose runs are
     /// missing.
     pub fn judge(&self, found: &[(Estimate, Scope)], declared: usize) -> Vec<Difference> {

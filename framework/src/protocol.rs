@@ -124,6 +124,9 @@ pub struct Statistics {
     /// Test cases that are left out because their target was seen before and seen items are masked.
     #[serde(default)]
     pub left_out: Option<usize>,
+    /// The same of validation cases.
+    #[serde(default)]
+    pub left_out_of_validation: Option<usize>,
     /// Interactions that are trained on; 0 in records from before it was counted.
     #[serde(default)]
     pub training: usize,
@@ -308,11 +311,16 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
             .fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"));
     }
     let repeated_targets = test.repeats().len();
-    let left_out = if protocol.mask_seen { divide::leave_out_seen([&mut validation, &mut test])? } else { 0 };
+    let same_users = validation.users == test.users;
+    let left_out = match protocol.mask_seen {
+        true => divide::leave_out_seen([&mut validation, &mut test])?,
+        false => [0, 0],
+    };
     let trained = divide::trained(&sequences, kept.items.len());
     let lists = corpus.candidates.as_ref().map(|lists| kept.lists(lists, corpus.items.id.len()));
     let names = |user: u32| corpus.users[kept.users[user as usize] as usize].clone();
-    let drawing = candidates::Drawing { whole: &whole, trained: &trained, given: lists.as_deref(), name: &names };
+    let drawing =
+        candidates::Drawing { whole: &whole, trained: &trained, given: lists.as_deref(), same_users, name: &names };
     candidates::choose(&protocol.candidates, [&mut validation, &mut test], &drawing)?;
     let statistics = Statistics {
         users: kept.users.len(),
@@ -322,7 +330,8 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         tie_rate: if corpus.untimed { 0.0 } else { divide::tie_rate(&chosen) },
         tied_targets: (!corpus.untimed).then(|| divide::tied_targets(&chosen, &cuts, &test)),
         copies: (!corpus.untimed).then_some(copies.rows.len()),
-        left_out: Some(left_out),
+        left_out: Some(left_out[1]),
+        left_out_of_validation: Some(left_out[0]),
         training: sequences.iter().map(|sequence| sequence.items.len()).sum(),
         leak_rate: (!corpus.untimed).then(|| divide::leak_rate(&chosen, &cuts, &sequences, &test)),
         copied_targets: divide::copied(&sequences, &test),

@@ -73,6 +73,10 @@ pub trait Recommender: Send + Sync + Debug {
     fn needs_truth(&self) -> bool {
         false
     }
+    /// Whether its scores come from other software: then they are one draw of whatever made them, with any seed of ours.
+    fn is_made_elsewhere(&self) -> bool {
+        false
+    }
     /// Where it only orders what something else found: the share of cases in which that found the target, as a metric of
     /// its own ranking. No order can exceed it, and reports print it.
     fn ceiling(&self) -> Option<Metric> {

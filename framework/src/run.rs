@@ -13,7 +13,7 @@ use crate::stage::{self, Artifact, Made, Stage, Trace, are_current, found_or_mad
 use crate::store::{Committed, Store, hash_json, now};
 use crate::{device, log};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -103,6 +103,8 @@ pub struct Runner {
     code: Code,
     fresh: Vec<String>,
     split: Option<(String, Split)>,
+    /// The keys of searches that this process made again.
+    searched: BTreeSet<String>,
     /// Why searches failed in this process, by their stages' keys.
     hopeless: BTreeMap<String, String>,
 }
@@ -121,7 +123,7 @@ pub struct Finished {
 impl Runner {
     /// Runs into `store`, with data in `cache`; `code` is what the program was made from, `fresh` names stages to make again.
     pub fn new(store: Store, cache: PathBuf, progress: Progress, code: Code, fresh: Vec<String>) -> Self {
-        Self { store, cache, progress, code, fresh, split: None, hopeless: BTreeMap::new() }
+        Self { store, cache, progress, code, fresh, split: None, searched: BTreeSet::new(), hopeless: BTreeMap::new() }
     }
 
     /// Runs a plan as `run` does, unless somebody else is running it: then `None`.
@@ -163,13 +165,16 @@ impl Runner {
             Err(error) => return Err(self.failed(plan, &keys(plan, &self.cache)?, &started, error)?),
         };
         let keys = keys(&plan, &self.cache)?;
-        self.refuse_to_replace(&keys.run)?;
-        if self.fresh.is_empty()
+        let current = are_current(&self.store, &keys.stages())?;
+        if current
+            && self.fresh.is_empty()
             && let Some(record) = self.store.run(&keys.run)?
             && self.store.stage(&keys.evaluator.key)?.is_some()
-            && are_current(&self.store, &keys.stages())?
         {
             return Ok(Finished { id: keys.run, found: true, record });
+        }
+        if !current || !self.fresh.is_empty() {
+            self.refuse_to_replace(&keys.run)?;
         }
         match self.stages(&plan, &keys, &started) {
             Err(error) => Err(self.failed(&plan, &keys, &started, error)?),
@@ -179,9 +184,12 @@ impl Runner {
 
     /// What a tag holds stays as it is.
     fn refuse_to_replace(&self, run: &str) -> Result<()> {
-        let tag = if self.fresh.is_empty() { None } else { self.store.tag_of(run)? };
-        let Some(tag) = tag else { return Ok(()) };
-        Err(Error::new(format!("`--fresh` would replace run {}, which the tag `{tag}` holds", &run[..10]))
+        let Some(tag) = self.store.tag_of(run)? else { return Ok(()) };
+        let why = match self.fresh.is_empty() {
+            true => "a stage that it was made from was made again since, and making it again",
+            false => "`--fresh`",
+        };
+        Err(Error::new(format!("{why} would replace run {}, which the tag `{tag}` holds", &run[..10]))
             .at(self.store.place())
             .fix("`ablate reproduce` makes it again beside the store and compares; another store with `--store` takes new results"))
     }
@@ -333,6 +341,9 @@ impl Runner {
             "log": log,
             "provenance": crate::provenance::provenance(&plan.spec.device.0, self.code),
         });
+        if plan.spec.recommender.is_made_elsewhere() {
+            record["made_elsewhere"] = json!(true);
+        }
         if let Some(ceiling) = plan.spec.recommender.ceiling() {
             record["ceiling"] = json!(format!("{ceiling}{}", plan.spec.protocol.metric_suffix()));
         }
@@ -356,7 +367,11 @@ impl Runner {
                 let record = self.store.run(&keys.run)?.unwrap_or(record);
                 Ok(Finished { id: keys.run.clone(), found: false, record })
             }
-            Committed::New | Committed::Same => Ok(Finished { id: keys.run.clone(), found: false, record }),
+            // What is stored is what is shown: another time, the same outcome.
+            Committed::New | Committed::Same => {
+                let record = self.store.run(&keys.run)?.unwrap_or(record);
+                Ok(Finished { id: keys.run.clone(), found: false, record })
+            }
         }
     }
 }

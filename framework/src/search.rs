@@ -115,6 +115,9 @@ pub struct Trial {
     /// The same with fresh seeds, for the best trials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub again: Vec<f64>,
+    /// Whether another seed could have given another value; none where that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<bool>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -162,15 +165,15 @@ impl Tuned {
 
     /// Whether the winner was chosen by one seed out of several trials, so that its validation is partly luck.
     pub fn is_optimistic(&self) -> bool {
-        self.trials.iter().filter(|trial| trial.validation.is_some()).count() > 1 && !self.is_judged()
+        let mut done = self.trials.iter().filter(|trial| trial.validation.is_some());
+        !self.is_judged() && done.clone().count() > 1 && done.any(|trial| trial.random != Some(false))
     }
 
-    /// The trials to be judged again: the best, the first of equals first.
-    pub fn finalists(&self, most: usize) -> Vec<usize> {
+    /// The trials that trained, the best first, of equals the first.
+    pub fn ranked(&self) -> Vec<usize> {
         let value = |n: &usize| self.trials[*n].validation.unwrap_or(f64::NEG_INFINITY);
         let mut order: Vec<usize> = (0..self.trials.len()).filter(|n| self.trials[*n].validation.is_some()).collect();
         order.sort_by(|a, b| value(b).total_cmp(&value(a)));
-        order.truncate(most);
         order
     }
 }

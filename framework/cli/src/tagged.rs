@@ -142,10 +142,20 @@ fn judge(store: &Store, cells: &mut [Cell]) -> Result<()> {
             let mut records = cell.records.iter().chain(&base.records);
             records.all(|record| record["fingerprint"] == base.records[0]["fingerprint"])
         };
-        let compared: Vec<&mut Cell> = of_name.filter(comparable).collect();
         let mut sides = vec![side(base)?];
-        for cell in &compared {
-            sides.push(side(cell)?);
+        let mut compared: Vec<&mut Cell> = Vec::new();
+        // Other cases, by another rule of an earlier program, cannot be compared.
+        let cases = sides[0].values.first().map_or(0, Vec::len);
+        let alike = |side: &Side| side.values.iter().all(|values| values.len() == cases);
+        if !alike(&sides[0]) {
+            continue;
+        }
+        for cell in of_name.filter(comparable) {
+            let own = side(cell)?;
+            if alike(&own) {
+                sides.push(own);
+                compared.push(cell);
+            }
         }
         let scores = Scores::new(&sides.iter().map(Side::sample).collect::<Vec<_>>());
         let found: Vec<_> = (1..sides.len()).map(|n| (scores.difference(n, 0), sides[n].scope(&sides[0]))).collect();

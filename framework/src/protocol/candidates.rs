@@ -65,15 +65,16 @@ pub(super) struct Drawing<'a> {
     pub(super) trained: &'a [u32],
     /// The lists that come with the data.
     pub(super) given: Option<&'a [Vec<u32>]>,
+    /// Whether both parts had cases of the same users, before any were left out.
+    pub(super) same_users: bool,
     /// A user's own id, for messages.
     pub(super) name: &'a dyn Fn(u32) -> String,
 }
 
 /// Draws the cases that are evaluated and what is ranked in each.
 pub(super) fn choose(settings: &Candidates, [validation, test]: [&mut Cases; 2], from: &Drawing) -> Result<()> {
-    let Drawing { whole, trained, given, name } = *from;
+    let Drawing { whole, trained, given, same_users: same, name } = *from;
     let rng = Rng::new(settings.seed, "candidates");
-    let same = validation.users == test.users;
     let users = fewer(&test.users, settings.cases, &rng.fork(0));
     if same {
         validation.keep(&users);
@@ -245,7 +246,7 @@ mod tests {
         let whole: Vec<Sequence> =
             targets.iter().map(|target| Sequence { items: vec![1, 2, *target], timestamps: vec![0, 1, 2] }).collect();
         let (mut validation, mut test) = (cases(targets), cases(targets));
-        let from = Drawing { whole: &whole, trained, given: None, name: &|user| user.to_string() };
+        let from = Drawing { whole: &whole, trained, given: None, same_users: true, name: &|user| user.to_string() };
         choose(&settings, [&mut validation, &mut test], &from).expect("negatives");
         assert_ne!(validation.candidates, test.candidates, "each part has draws of its own");
         test.candidates
@@ -270,7 +271,7 @@ mod tests {
             let (mut validation, mut test) = (cases(&[5, 6]), cases(&[5, 6]));
             let whole = [1, 2].map(|item| Sequence { items: vec![item], timestamps: vec![0] });
             let name = |user: u32| user.to_string();
-            let from = Drawing { whole: &whole, trained: &[0; 9], given: Some(lists), name: &name };
+            let from = Drawing { whole: &whole, trained: &[0; 9], given: Some(lists), same_users: true, name: &name };
             choose(&settings, [&mut validation, &mut test], &from)?;
             assert!(validation.candidates.iter().all(|set| set.len() == 3) && validation.candidates != test.candidates);
             Ok(test.candidates)

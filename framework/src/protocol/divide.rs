@@ -90,10 +90,10 @@ pub(super) fn known_twice(whole: &[Sequence], cuts: &[Cut]) -> Option<(usize, us
     whole.iter().zip(cuts).enumerate().find_map(twice)
 }
 
-/// Takes out the cases whose target was seen before. Says how many test cases that were.
-pub(super) fn leave_out_seen(parts: [&mut Cases; 2]) -> Result<usize> {
-    let mut left_out = 0;
-    for (cases, what) in parts.into_iter().zip(["validation", "test"]) {
+/// Takes out the cases whose target was seen before. Says how many that were of each part.
+pub(super) fn leave_out_seen(parts: [&mut Cases; 2]) -> Result<[usize; 2]> {
+    let mut left_out = [0; 2];
+    for ((cases, what), left_out) in parts.into_iter().zip(["validation", "test"]).zip(&mut left_out) {
         let repeats = cases.repeats();
         let kept: Vec<usize> = (0..cases.len()).filter(|n| repeats.binary_search(n).is_err()).collect();
         if kept.is_empty() {
@@ -101,8 +101,8 @@ pub(super) fn leave_out_seen(parts: [&mut Cases; 2]) -> Result<usize> {
                 .at("protocol.mask_seen")
                 .fix("mask_seen = false: with true, seen items are not ranked, and these cases are left out"));
         }
-        left_out = repeats.len();
-        if left_out > 0 {
+        *left_out = repeats.len();
+        if *left_out > 0 {
             cases.take(&kept);
         }
     }

@@ -114,7 +114,17 @@ impl Order {
         }
     }
 
-    fn of(&self, corpus: &Corpus, row: usize) -> u64 {
+    /// What is held out comes after what is trained on, where the data says which is which.
+    fn of(&self, corpus: &Corpus, row: usize) -> (u8, u64) {
+        let held_out = match corpus.interactions.part.get(row) {
+            Some(Part::Validation) => 1,
+            Some(Part::Test) => 2,
+            _ => 0,
+        };
+        if matches!(self, Self::File) { (0, 0) } else { (held_out, self.within(corpus, row)) }
+    }
+
+    fn within(&self, corpus: &Corpus, row: usize) -> u64 {
         let (user, item) = (corpus.interactions.user[row] as usize, corpus.interactions.item[row] as usize);
         let word =
             |name: &str| u64::from_le_bytes(std::array::from_fn(|n| blake3::hash(name.as_bytes()).as_bytes()[n]));

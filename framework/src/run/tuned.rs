@@ -13,6 +13,9 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
+/// The stages that `--fresh` may name so that a search is made again.
+const SEARCHED_FROM: [&str; 3] = ["dataset", "recommender", "search"];
+
 /// The stage that leaves what a plan's search found.
 fn stage(plan: &Plan, search: &Search, cache: &Path) -> Result<Stage> {
     let row = with(plan, &Point::new(), search.training_seed(0))
@@ -96,7 +99,9 @@ impl Runner {
             return Err(Error::new(why));
         }
         let store = self.store.clone();
-        let found = found_or_made(&store, &stage, false, &[], |_, _| {
+        // Once in this process: all seeds of a row share their search.
+        let fresh = SEARCHED_FROM.iter().any(|stage| self.is_fresh(stage)) && self.searched.insert(stage.key.clone());
+        let found = found_or_made(&store, &stage, fresh, &[], |_, _| {
             let tuned = self.search(plan, search)?;
             // Not kept: a stage is for good, and what made all fail may be gone the next time.
             if tuned.best().is_none() {
@@ -115,42 +120,57 @@ impl Runner {
         let metric = plan.spec.evaluator.selects_by().to_string();
         let mut proposals = Proposals::new(search, &plan.spec);
         let mut found = Tuned { stage: String::new(), metric, method: name(search), seconds: 0.0, trials: Vec::new() };
-        let mut random = Vec::new();
         while let Some(values) = proposals.propose() {
             let title = format!("trial {} of {}", found.trials.len() + 1, search.trials);
             let result = self.tried(plan, &values, search.training_seed(0), &title, &mut found)?;
             proposals.tell(result.as_ref().map_or(0.0, |judged| judged.value));
-            random.push(result.as_ref().is_ok_and(|judged| judged.random));
+            let random = result.as_ref().ok().map(|judged| judged.random);
             let validation = result.as_ref().ok().map(|judged| judged.value);
-            found.trials.push(Trial { values, validation, again: Vec::new(), error: result.err() });
+            found.trials.push(Trial { values, validation, again: Vec::new(), random, error: result.err() });
         }
-        let finalists = if found.trials.len() > 1 { found.finalists(search.finalists) } else { Vec::new() };
-        for (place, trial) in finalists.iter().enumerate() {
+        if found.trials.len() > 1 && search.judges > 0 {
+            self.judge_again(plan, search, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Trains the best trials with fresh seeds, until as many as the search asks for have come through.
+    fn judge_again(&mut self, plan: &Plan, search: &Search, found: &mut Tuned) -> Result<()> {
+        let mut through = 0;
+        for trial in found.ranked() {
+            if through == search.finalists {
+                break;
+            }
             for judge in 1..=search.judges {
-                let values = found.trials[*trial].values.clone();
-                let title =
-                    format!("finalist {} of {}, fresh seed {judge} of {}", place + 1, finalists.len(), search.judges);
-                // What is not random is the same with every seed.
-                let value = match random[*trial] {
-                    true => {
+                let Trial { values, validation, random, .. } = found.trials[trial].clone();
+                let title = format!(
+                    "finalist {} of {}, fresh seed {judge} of {}",
+                    through + 1,
+                    search.finalists,
+                    search.judges
+                );
+                let value = match (random, validation) {
+                    // What is not random is the same with every seed.
+                    (Some(false), Some(value)) => Ok(value),
+                    _ => {
                         let seed = search.training_seed(judge as u64);
-                        self.tried(plan, &values, seed, &title, &mut found)?.map(|judged| judged.value)
+                        self.tried(plan, &values, seed, &title, found)?.map(|judged| judged.value)
                     }
-                    false => Ok(found.trials[*trial].validation.unwrap_or(f64::NAN)),
                 };
+                let trial = &mut found.trials[trial];
                 match value {
-                    Ok(value) => found.trials[*trial].again.push(value),
+                    Ok(value) => trial.again.push(value),
                     // Settings that fail with another seed have not won.
                     Err(error) => {
-                        let trial = &mut found.trials[*trial];
                         (trial.validation, trial.error) = (None, Some(format!("with a fresh seed: {error}")));
                         trial.again.clear();
                         break;
                     }
                 }
             }
+            through += usize::from(!found.trials[trial].again.is_empty());
         }
-        Ok(found)
+        Ok(())
     }
 
     /// What one setting gets on validation with one seed; or why it got nothing.
@@ -201,7 +221,8 @@ impl Runner {
         let version = plan.spec.evaluator.selects_by().version();
         let inputs = json!({ "recommender": keys.recommender.inputs, "metric": version });
         let (stage, mut failed) = (Stage::new("validation", inputs), None);
-        let validation = found_or_made(&self.store, &stage, false, &[dataset], |_, work| {
+        let fresh = SEARCHED_FROM.iter().any(|stage| self.is_fresh(stage));
+        let validation = found_or_made(&self.store, &stage, fresh, &[dataset], |_, work| {
             let fitted = self.recommender(plan, keys, (dataset, split), &context, &mut failed)?;
             let cx = context(work);
             let scorer = plan.spec.recommender.load(fitted.folder(), &split.train, &cx);

@@ -164,10 +164,7 @@ impl Row {
             "every replicate needs a value of every user"
         );
         let all: Vec<&[f64]> = sample.values.iter().map(Vec::as_slice).collect();
-        // Replicates that are copies of each other are one run of something that is not random.
-        let copies = all.len() > 1 && all.iter().all(|values| same(values, all[0]));
-        let (all, factors) = if copies { (&all[..1], &[][..]) } else { (&all[..], sample.factors) };
-        let by_user = mean_of(all, users);
+        let by_user = mean_of(&all, users);
         let kept: Vec<usize> = (0..users).filter(|user| !by_user[*user].is_nan()).collect();
         let component = |levels: &Vec<usize>| {
             assert_eq!(levels.len(), all.len(), "every replicate needs its level");
@@ -176,14 +173,14 @@ impl Row {
             names.dedup();
             let of_level = |name: &usize| {
                 let own: Vec<&[f64]> =
-                    levels.iter().zip(all).filter(|(level, _)| *level == name).map(|(_, values)| *values).collect();
+                    levels.iter().zip(&all).filter(|(level, _)| *level == name).map(|(_, values)| *values).collect();
                 let means = mean_of(&own, users);
                 kept.iter().map(|user| means[*user]).collect::<Vec<f64>>()
             };
             Component::new(&names.iter().map(of_level).collect::<Vec<_>>())
         };
         let is_share = by_user.iter().all(|value| value.is_nan() || (0.0..=1.0).contains(value));
-        Self { components: factors.iter().map(component).collect(), is_share, by_user }
+        Self { components: sample.factors.iter().map(component).collect(), is_share, by_user }
     }
 }
 
@@ -215,6 +212,11 @@ impl Component {
 
     fn moderate(&mut self, others: impl Iterator<Item = Self>) {
         if self.freedom == 0.0 {
+            return;
+        }
+        // Where users explain nothing there is no ratio to moderate.
+        if self.noise == 0.0 {
+            (self.moderated, self.moderated_freedom) = (self.between, self.freedom);
             return;
         }
         let (mut total, mut weighted) = (0.0, 0.0);
@@ -284,10 +286,14 @@ impl Estimate {
 
     /// The smallest value that four of five studies (power .8) with as many users and seeds show at the 5 % level,
     /// two-sided, where it is one of `family` comparisons (after Cohen, Statistical Power Analysis for the Behavioral
-    /// Sciences, 1988). NaN for fewer than two users.
+    /// Sciences, 1988). NaN for fewer than two users, and where they do not differ.
     pub fn smallest(&self, family: usize) -> f64 {
         let level = super::SIGNIFICANCE / (2.0 * family.max(1) as f64);
-        if self.n > 1 { (self.quantile(1.0 - level) + self.quantile(0.8)) * self.error } else { f64::NAN }
+        if self.n > 1 && self.error > 0.0 {
+            (self.quantile(1.0 - level) + self.quantile(0.8)) * self.error
+        } else {
+            f64::NAN
+        }
     }
 
     fn quantile(&self, p: f64) -> f64 {
@@ -310,8 +316,4 @@ fn mean_of(replicates: &[&[f64]], users: usize) -> Vec<f64> {
     replicates.iter().for_each(|values| means.iter_mut().zip(*values).for_each(|(mean, value)| *mean += value));
     means.iter_mut().for_each(|mean| *mean /= replicates.len() as f64);
     means
-}
-
-fn same(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }

@@ -134,9 +134,15 @@ fn one_seed_says_nothing_of_a_method() {
     // What is not random needs no seeds, and its copies are no replicates.
     let (rows, certain) = (rows(3, 1.0, &mut random), trained(&mut random, -3.0));
     for copies in [1, 3] {
-        let found = judged(&[rows[0].clone(), vec![certain.clone(); copies]], false)[0];
+        let sides = [Side::of_seeds(rows[0].clone(), true), Side::of_seeds(vec![certain.clone(); copies], false)];
+        let difference = Scores::new(&sides.each_ref().map(Side::sample)).difference(1, 0);
+        let found = defaults::<Comparison>().judge(&[(difference, sides[1].scope(&sides[0]))], 1)[0];
         assert_eq!(found.verdict, Verdict::Worse, "{copies} copies");
     }
+    // Lists that were made elsewhere are one draw, however many seeds read them.
+    assert!(!Side::of_one_draw(vec![certain.clone(); 3]).is_method());
+    // Two seeds that agree by chance are no proof that nothing is random.
+    assert!(!Side::of_seeds(vec![vec![0.0; 9]; 2], true).is_method());
 }
 
 #[test]
@@ -145,7 +151,15 @@ fn seeds_that_disagree_widen_the_interval_and_copies_add_nothing() {
     let shifted = |shift: f64| values.iter().map(|value| value + shift).collect::<Vec<_>>();
     let (plain, several) = (interval(vec![values.clone()]), interval(vec![shifted(-1.0), shifted(0.0), shifted(1.0)]));
     assert!(several.high - several.low > 3.0 * (plain.high - plain.low), "{several:?} against {plain:?}");
-    assert_eq!(interval(vec![values.clone(), values.clone(), values]), plain);
+    let copies = Side::of_seeds(vec![values.clone(), values.clone(), values], false);
+    let copies = Scores::new(&[copies.sample()]).interval(0);
+    close(copies.low, plain.low);
+    close(copies.high, plain.high);
+    // All users shift alike: nothing to moderate, the seeds are all that varies.
+    let shifts = |row: &[f64]| row.iter().map(|shift| vec![*shift; 50]).collect::<Vec<_>>();
+    let sides = [shifts(&[0.1, 0.2, 0.3]), shifts(&[0.4, 0.5, 0.6])].map(|values| Side::of_seeds(values, true));
+    let difference = Scores::new(&sides.each_ref().map(Side::sample)).difference(1, 0);
+    assert!((difference.error - (2.0 * 0.01f64 / 3.0).sqrt()).abs() < 1e-9, "{difference:?}");
 }
 
 #[test]

@@ -230,6 +230,11 @@ impl Store {
             serde_json::from_slice(&bytes).explain("cannot read the run's manifest back", path.display())?;
         let mut differ = Vec::new();
         differences("", &old["outcome"], &new["outcome"], &mut differ);
+        // The same scores may have had other intervals under an earlier program.
+        differ.retain(|path| !path.ends_with(".low") && !path.ends_with(".high"));
+        if replace {
+            ["data", "controls"].iter().for_each(|part| differences(part, &old[*part], &new[*part], &mut differ));
+        }
         if replace && !differ.is_empty() {
             let mut manifest = manifest.clone();
             let record = self.put_bytes(&pretty(&old, &path)?)?;

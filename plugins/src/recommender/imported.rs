@@ -36,6 +36,10 @@ struct Lists {
 }
 
 impl Recommender for Imported {
+    fn is_made_elsewhere(&self) -> bool {
+        true
+    }
+
     fn fit(&self, train: &Train, cx: &Context) -> Result<Box<dyn Scorer>> {
         cx.proceed()?;
         Ok(Box::new(self.lists(train)?))

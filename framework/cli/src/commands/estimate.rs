@@ -121,7 +121,8 @@ pub(crate) fn smallest_difference(plans: &[Plan], store: &Store, cache: &Path) -
     };
     let mut sides: Vec<(&str, Side)> = Vec::new();
     let rows = plans.chunk_by(|a, b| a.variant == b.variant);
-    let family = rows.clone().count().saturating_sub(1);
+    let names: Vec<&str> = rows.clone().map(|row| row[0].variant.as_str()).collect();
+    let family = base.spec.comparison.declared(&names);
     for row in rows {
         let (mut values, mut random): (Vec<Vec<f64>>, bool) = (Vec::new(), false);
         for plan in row {

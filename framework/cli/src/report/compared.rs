@@ -16,8 +16,26 @@ pub(super) struct Compared {
     pub(super) stratum: Option<String>,
     /// How many cases that are.
     pub(super) cases: usize,
+    /// Whether runs of either side are missing.
+    pub(super) missing: bool,
     /// None while runs are missing, or where no case is in the stratum.
     pub(super) difference: Option<Difference>,
+}
+
+/// Declared pairs that cannot be compared: a line each.
+pub(super) fn unlike(rows: &[Row], comparison: &Comparison) -> Vec<String> {
+    let find = |name: &String| rows.iter().find(|row| row.variant == *name);
+    let line = |pair: &Vec<String>| {
+        let (a, b) = (find(pair.first()?)?, find(pair.get(1)?)?);
+        let differ = a.fingerprint != b.fingerprint;
+        differ.then(|| {
+            format!(
+                "WARNING: the declared pair of {} and {} differs in data, protocol or metric versions and is not compared",
+                a.variant, b.variant
+            )
+        })
+    };
+    comparison.pairs.iter().filter_map(line).collect()
 }
 
 /// Whether other seeds could have given the run other scores.
@@ -40,7 +58,7 @@ pub(super) fn compare(rows: &[Row], comparison: &Comparison) -> Vec<Compared> {
     let further = further.filter(|(a, b)| rows[*a].fingerprint == rows[*b].fingerprint);
     let mut pairs: Vec<(usize, usize)> = with_base.collect();
     for pair in further {
-        if !pairs.contains(&pair) {
+        if !pairs.contains(&pair) && !pairs.contains(&(pair.1, pair.0)) {
             pairs.push(pair);
         }
     }
@@ -60,6 +78,7 @@ pub(super) fn compare(rows: &[Row], comparison: &Comparison) -> Vec<Compared> {
             against: rows[against].variant.clone(),
             stratum: stratum.map(|stratum| stratum.name.clone()),
             cases,
+            missing: !(rows[row].is_complete() && rows[against].is_complete()),
             difference: if known { judged.next() } else { None },
         };
     declared.into_iter().map(compared).collect()

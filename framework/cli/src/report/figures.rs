@@ -4,6 +4,7 @@ use super::plots::{Across, Line, histogram, intervals, lines};
 use super::tables::Table;
 use super::{Interval, Report, Row, intervals as means_of, shown};
 use framework::comparison::Side;
+use framework::statistics::Scope;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,7 +41,8 @@ impl Report {
         let row = |row: &Row| {
             let difference = row.difference.as_ref()?;
             let verdict = difference.verdict;
-            let class = ["worse", "same", "better"][(verdict.sign() + 1) as usize];
+            let sign = if difference.scope == Scope::Methods { verdict.sign() } else { 0 };
+            let class = ["worse", "same", "better"][(sign + 1) as usize];
             Some((format!("{} ({verdict})", row.variant), difference.interval, class))
         };
         let rows: Vec<_> = self.rows.iter().filter_map(row).collect();
@@ -51,7 +53,7 @@ impl Report {
         let plot = intervals(&title, &self.metric, &rows, false);
         Section {
             id: "differences",
-            lead: "Right of zero is better than the base. The verdict also asks for a corrected p below .05.".into(),
+            lead: "Right of zero scores higher than the base. The interval is not corrected; the verdict goes by the corrected p.".into(),
             plots: vec![(format!("{} of each variant minus {}", self.metric, self.base()), plot)],
             title,
             ..Section::default()
@@ -59,11 +61,15 @@ impl Report {
     }
 
     fn attributed(&self) -> Section {
-        let sign = |(name, interval): &(String, Interval)| {
-            let class = if interval.low > 0.0 { "better" } else { "same" };
-            (name.clone(), *interval, if interval.high < 0.0 { "worse" } else { class })
-        };
         let plots = self.attributions.iter().flat_map(|found| {
+            let sign = |(name, interval): &(String, Interval)| {
+                let class = match found.is_of_methods {
+                    true if interval.low > 0.0 => "better",
+                    true if interval.high < 0.0 => "worse",
+                    _ => "same",
+                };
+                (name.clone(), *interval, class)
+            };
             let values: Vec<_> = found.values.iter().map(sign).collect();
             let pairs: Vec<_> = found.pairs.iter().map(sign).collect();
             let plot = |what: &str, rows: &[_]| {
@@ -266,6 +272,8 @@ mod tests {
             cells: vec![],
             side: Side::of_seeds(vec![vec![0.5, 1.0]], false),
             random: false,
+            outdated: 0,
+            other_cases: 0,
             cases: None,
             difference: None,
             tuned: None,

@@ -22,6 +22,7 @@ use framework::comparison::{Comparison, Difference, Side, Stratum};
 use framework::error::{Error, Result};
 use framework::run::{UserScores, keys, settled};
 use framework::search::Tuned;
+use framework::stage::are_current;
 use framework::statistics::{Interval, Sample, Scores};
 use framework::store::Store;
 use framework::toml;
@@ -60,6 +61,10 @@ struct Row {
     tuned: Option<Tuned>,
     records: Vec<Value>,
     missing: usize,
+    /// Of the records, those that were made from a stage that is another one by now.
+    outdated: usize,
+    /// Runs that are left out, since an earlier program asked other cases.
+    other_cases: usize,
     /// Whether other seeds could score otherwise.
     random: bool,
     /// Per metric: mean and interval; an interval without users (`n` 0) is a metric of the whole test set.
@@ -133,7 +138,8 @@ pub fn report(plans: &[Plan], store: &Store, cache: &Path) -> Result<Report> {
         row.difference = own.and_then(|own| own.difference);
     }
     let openings = openings(&rows, store)?;
-    let (attributions, unattributed) = attribute(&rows);
+    let (attributions, mut unattributed) = attribute(&rows);
+    unattributed.extend(compared::unlike(&rows, &first.spec.comparison));
     let runs = rows.iter().map(|row| row.records.len()).sum();
     let manifests = rows.iter().flat_map(|row| {
         let openings = &openings;
@@ -163,6 +169,7 @@ fn metric(plan: &Plan) -> String {
 /// The plans' rows with the records that are there.
 fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
+    let Some(first) = plans.first() else { return Ok(rows) };
     for plan in plans {
         let keys = keys(plan, cache)?;
         if rows.last().is_none_or(|row| row.variant != plan.variant) {
@@ -170,11 +177,14 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
                 variant: plan.variant.clone(),
                 design: plan.design.clone(),
                 plan: plan.table(),
-                fingerprint: keys.fingerprint,
-                metric: metric(plan),
+                fingerprint: keys.fingerprint.clone(),
+                // The base's, with the number of this row's candidates.
+                metric: format!("{}{}", first.spec.evaluator.selects_by(), plan.spec.protocol.metric_suffix()),
                 tuned: plan.tuned.clone(),
                 records: vec![],
                 missing: 0,
+                outdated: 0,
+                other_cases: 0,
                 random: false,
                 cells: vec![],
                 side: Side::default(),
@@ -185,11 +195,37 @@ fn rows(plans: &[Plan], store: &Store, cache: &Path) -> Result<Vec<Row>> {
         }
         let record = store.run(&keys.run)?;
         if let Some(row) = rows.last_mut() {
+            let outdated = record.is_some() && !are_current(store, &keys.stages())?;
+            row.outdated += usize::from(outdated);
             row.missing += usize::from(record.is_none());
             row.records.extend(record);
         }
     }
+    leave_out_other_cases(&mut rows);
     Ok(rows)
+}
+
+/// Runs of one protocol that were asked other cases than the newest of them, because an earlier program had another rule,
+/// stand in no table with it.
+fn leave_out_other_cases(rows: &mut [Row]) {
+    let mut newest: BTreeMap<String, (String, Value)> = BTreeMap::new();
+    for row in rows.iter() {
+        for record in &row.records {
+            let started = record["started"].as_str().unwrap_or_default().to_owned();
+            let found = newest.entry(row.fingerprint.clone()).or_default();
+            if started >= found.0 {
+                *found = (started, record["data"]["test_cases"].clone());
+            }
+        }
+    }
+    for row in rows {
+        let cases = newest.get(&row.fingerprint).map_or(Value::Null, |(_, cases)| cases.clone());
+        let before = row.records.len();
+        row.records.retain(|record| record["data"]["test_cases"] == cases);
+        let gone = before - row.records.len();
+        row.missing += gone;
+        row.other_cases = gone;
+    }
 }
 
 /// Reads what the rows' runs scored and cost.
@@ -200,13 +236,15 @@ fn fill(rows: &mut [Row], store: &Store) -> Result<()> {
         let scores = row.records.iter().map(|record| UserScores::read(store, record));
         let scores: Vec<UserScores> = scores.collect::<Result<_>>()?;
         let random = row.records.iter().any(is_random);
+        let elsewhere = row.records.iter().any(|record| record["made_elsewhere"] == true);
         let side = |metric: &str| -> Result<Side> {
             let values = scores.iter().map(|run| run.metric(metric)).collect::<Result<_>>()?;
-            Ok(Side::of_seeds(values, random))
+            Ok(if elsewhere { Side::of_one_draw(values) } else { Side::of_seeds(values, random) })
         };
         row.cost = Cost::of(&row.records);
         row.cases = scores.first().and_then(UserScores::cases);
-        row.side = side(&row.metric)?;
+        // A row that does not measure what the base is judged by is compared with nothing.
+        row.side = side(&row.metric).unwrap_or_default();
         row.random = random;
         for (name, summary) in
             row.records.first().and_then(|record| record["metrics"].as_object()).into_iter().flatten()
@@ -241,7 +279,7 @@ fn intervals(samples: &[Sample]) -> Vec<Interval> {
 impl Row {
     /// Whether all that can be said of it is there: every seed, or one where nothing is random.
     fn is_complete(&self) -> bool {
-        !self.records.is_empty() && (self.missing == 0 || !self.random)
+        !self.side.values.is_empty() && (self.missing == 0 || !self.random)
     }
 
     /// The selected metric of each user, the mean over seeds.

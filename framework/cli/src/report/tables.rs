@@ -1,7 +1,7 @@
 //! The report's tables and notes in words, the same in every format; how they are marked up is `text` and `html`.
 
 use super::{Compared, Difference, Report, Row, cost, metrics, short, shown, signed, warnings};
-use framework::search::Trial;
+use framework::search::{Trial, Tuned};
 use framework::statistics::{SEEDS, Scope};
 use framework::toml;
 use serde_json::Value;
@@ -19,7 +19,9 @@ const CAN_SHOW: &str = "can show";
 
 /// The cells of a comparison: the difference, what may be said, and what could have been shown.
 fn outcome(difference: &Difference) -> [String; 3] {
-    [judged(difference), difference.verdict.to_string(), format!("{:.4}", difference.smallest)]
+    let smallest = difference.smallest;
+    let can_show = if smallest.is_finite() { format!("{smallest:.4}") } else { "–".into() };
+    [judged(difference), difference.verdict.to_string(), can_show]
 }
 
 /// A table in words.
@@ -99,10 +101,11 @@ impl Report {
         let further = self.compared.iter().filter(|own| own.stratum.is_some() || own.against != base);
         let line = |own: &Compared| {
             let within = match &own.stratum {
+                Some(stratum) if own.missing => stratum.clone(),
                 Some(stratum) => format!("{stratum} ({} cases)", own.cases),
                 None => "all cases".into(),
             };
-            let missing = if own.cases == 0 { "no cases" } else { "not run" };
+            let missing = if own.missing { "not run" } else { "no cases" };
             let found = own.difference.as_ref().map_or([missing.into(), String::new(), String::new()], outcome);
             [own.variant.clone(), own.against.clone(), within].into_iter().chain(found).collect()
         };
@@ -140,20 +143,25 @@ impl Report {
         };
         let head = ["variant", "trials", &format!("best {} on validation", searched.metric), "chosen", "wall time"];
         let mut notes = vec![format!(
-            "{} search on validation only, trained with a seed of its own; the best were judged again with fresh seeds, and \
-             the best mean over these won; the chosen settings then ran with every seed of the table",
+            "{} search on validation only; the chosen settings then ran with every seed of the table",
             searched.method
         )];
-        let tuned = || self.rows.iter().filter_map(|row| Some((row, row.tuned.as_ref()?)));
-        let lucky: Vec<&str> =
-            tuned().filter(|(_, tuned)| tuned.is_optimistic()).map(|(row, _)| row.variant.as_str()).collect();
-        if !lucky.is_empty() {
-            notes[0] =
-                format!("{} search on validation only; the chosen settings then ran with every seed", searched.method);
+        let named = |wanted: fn(&Tuned) -> bool| {
+            let rows = self.rows.iter().filter(|row| row.tuned.as_ref().is_some_and(wanted));
+            rows.map(|row| row.variant.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let judged = named(Tuned::is_judged);
+        if !judged.is_empty() {
             notes.push(format!(
-                "WARNING: the winner was chosen by one seed, which may be one of the table's too, so these rows look better \
-                 than their settings are: {}; `search.judges` judges the best again",
-                lucky.join(", ")
+                "trained with seeds of the search's own, the best trials judged again with fresh ones, the best mean over these \
+                 won: {judged}"
+            ));
+        }
+        let lucky = named(Tuned::is_optimistic);
+        if !lucky.is_empty() {
+            notes.push(format!(
+                "WARNING: of several trials the winner was chosen by one seed (in searches by an earlier program perhaps one of \
+                 this table), so these rows look better than their settings are: {lucky}; `search.judges` judges the best again"
             ));
         }
         // A row with nothing to tune has no trials, and needs none.
@@ -264,7 +272,7 @@ impl Report {
             names.push(format!("{} more", self.compared.len() - NAMED));
         }
         let declared = self.compared.len();
-        let missing = match declared - known.len() {
+        let missing = match self.compared.iter().filter(|own| own.missing).count() {
             0 => String::new(),
             missing => format!(" ({missing} of them not there yet)"),
         };
@@ -373,7 +381,9 @@ fn data_and_protocol(first: &Value) -> Vec<String> {
                 None => String::new(),
             } + &match data["repeated_targets"].as_u64() {
                 Some(repeated) if repeated > 0 && data["left_out"] == repeated => format!(
-                    "; {repeated} more were seen before by their user, and are left out since seen items are masked"
+                    "; {repeated} more were seen before by their user, and are left out since seen items are masked, as are {} \
+                     of validation",
+                    data["left_out_of_validation"]
                 ),
                 Some(repeated) if repeated > 0 => {
                     format!("; {repeated} stand in their own user's history: items that come again")

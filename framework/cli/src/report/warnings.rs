@@ -15,6 +15,24 @@ pub(super) fn of_rows(rows: &[Row]) -> Vec<String> {
         ));
     }
     lines.extend(without_value(rows));
+    let named = |count: fn(&Row) -> usize| {
+        let rows = rows.iter().filter(|row| count(row) > 0);
+        rows.map(|row| format!("{} ({})", row.variant, count(row))).collect::<Vec<_>>().join(", ")
+    };
+    let outdated = named(|row| row.outdated);
+    if !outdated.is_empty() {
+        lines.push(format!(
+            "WARNING: runs were made from a stage that was made again since and left something else; `ablate run SPEC` makes \
+             them again: {outdated}"
+        ));
+    }
+    let others = named(|row| row.other_cases);
+    if !others.is_empty() {
+        lines.push(format!(
+            "WARNING: runs are left out, since an earlier program asked other test cases under the same protocol; `ablate run \
+             SPEC --fresh recommender --fresh evaluator` makes them again: {others}"
+        ));
+    }
     lines
 }
 
@@ -28,7 +46,11 @@ fn rising(row: &Row) -> Option<String> {
 
 /// Whether all epochs were used up and one of the last was the best.
 fn is_rising(record: &Value) -> bool {
-    let Some(epochs) = record["epochs"].as_array().filter(|epochs| !epochs.is_empty()) else { return false };
+    // Two points make no curve.
+    let Some(epochs) = record["epochs"].as_array().filter(|epochs| epochs.len() > 2) else { return false };
+    if epochs.iter().any(|epoch| !epoch["validation"].is_number()) {
+        return false;
+    }
     let recommender = &record["plan"]["recommender"];
     let most = recommender["training"]["max_epochs"].as_u64().or_else(|| recommender["max_epochs"].as_u64());
     let validation = |epoch: &Value| epoch["validation"].as_f64().unwrap_or(f64::NEG_INFINITY);
