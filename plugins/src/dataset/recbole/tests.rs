@@ -18,9 +18,11 @@ fn dataset(settings: &str) -> RecBole {
 fn atomic_files_give_a_corpus() {
     let cache = cache(&[("x/x.inter", INTER), ("x/x.item", ITEM)]);
     let items = [("i1", "One film"), ("i2", "i2"), ("i9", "i9")];
-    // Two share the second 881250950, in which u2 was the first.
-    let rows = [(0, 1, 881_250_949), (1, 2, 881_250_950), (0, 0, 881_250_950)];
-    assert_eq!(load(&dataset(""), cache.path()).expect("a corpus"), corpus(&["u1", "u2"], &items, &rows));
+    // Two share a second, and no millisecond.
+    let rows = [(0, 1, 881_250_949_000), (0, 0, 881_250_950_500), (1, 2, 881_250_950_250)];
+    let mut expected = corpus(&["u1", "u2"], &items, &rows);
+    expected.interactions.milliseconds = true;
+    assert_eq!(load(&dataset(""), cache.path()).expect("a corpus"), expected);
 }
 
 #[test]

@@ -93,12 +93,14 @@ fn times_are_read_in_their_unit() {
         corpus.map(|corpus| (corpus.interactions.timestamp, corpus.interactions.item))
     };
     let seconds = read("seconds", ["3", "1.5", "1.25"]).expect("seconds");
-    assert_eq!(seconds, (vec![1, 1, 3], vec![2, 1, 0]));
+    assert_eq!(seconds, (vec![3000, 1500, 1250], vec![0, 1, 2]), "what is finer than seconds stays so");
+    let whole = read("seconds", ["3", "1.0", "2e0"]).expect("seconds");
+    assert_eq!(whole.0, [3, 1, 2]);
     let milliseconds = read("milliseconds", ["1588687728923", "1.588687728e12", "-1"]).expect("milliseconds");
-    assert_eq!(milliseconds, (vec![-1, 1_588_687_728, 1_588_687_728], vec![2, 1, 0]));
+    assert_eq!(milliseconds, (vec![1_588_687_728_923, 1_588_687_728_000, -1], vec![0, 1, 2]));
     let text = ["2020-02-29T23:59:59Z", "2020-03-01T01:00:00.5+01:00", "1970-01-01T00:00:00-01:00"];
     let text = read("rfc3339", text).expect("text");
-    assert_eq!(text.0, [3600, 1_583_020_799, 1_583_020_800]);
+    assert_eq!(text.0, [1_583_020_799_000, 1_583_020_800_500, 3_600_000]);
     let wrong = [
         ("seconds", "1588687728923", "the time is \"1588687728923\", not seconds since 1970"),
         ("seconds", "soon", "the time is \"soon\""),
@@ -235,7 +237,7 @@ fn a_split_of_ones_own_is_in_files_of_their_own() {
     let data = load(&dataset(files), folder.path()).expect("a corpus").interactions;
     let train = data.part.iter().filter(|part| **part == Part::Train).count();
     assert_eq!((train, data.user.len(), data.part.len()), (4, 9, 9));
-    let last = data.timestamp.iter().position(|time| *time == 5).expect("the last");
+    let last = data.timestamp.iter().position(|time| *time == 5000).expect("the last");
     assert_eq!((data.user[last], data.part[last]), (1, Part::Test));
     let (_, mistakes) = with_mistakes("test = \"test.csv\"");
     assert_eq!(mistakes, ["one of `validation` and `test` is there alone"]);
