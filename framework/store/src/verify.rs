@@ -167,8 +167,13 @@ impl Store {
 
 /// Metrics without their intervals, which another version of the program computes otherwise from the same scores.
 fn means(metrics: &Value) -> Value {
-    let metrics = metrics.as_object().into_iter().flatten();
-    metrics.map(|(name, summary)| (name.clone(), summary["mean"].clone())).collect()
+    let mut means = metrics.clone();
+    for summary in means.as_object_mut().into_iter().flat_map(|metrics| metrics.values_mut()) {
+        if let Some(summary) = summary.as_object_mut() {
+            ["low", "high"].iter().for_each(|bound| drop(summary.remove(*bound)));
+        }
+    }
+    means
 }
 
 /// The objects that a run names, by where it names them.

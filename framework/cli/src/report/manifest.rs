@@ -2,7 +2,7 @@
 //! (UMAP 2026) look for in papers on recommendation with language models. What is in neither is *not recorded*; nothing
 //! is guessed.
 
-use super::tables::ranked;
+use super::notes::ranked;
 use framework::error::Result;
 use framework::store::{Store, hash_bytes};
 use serde_json::{Map, Value, json};
@@ -75,8 +75,8 @@ impl Manifest {
         });
         self.add("hardware", hardware);
         self.add("device", text(&plan["device"]));
-        let cost = super::Cost::of(std::slice::from_ref(record));
-        let cost: BTreeMap<_, _> = cost.iter().flat_map(super::Cost::numbers).collect();
+        let cost = super::cost::Cost::of(std::slice::from_ref(record));
+        let cost: BTreeMap<_, _> = cost.iter().flat_map(super::cost::Cost::numbers).collect();
         let measured = |key: &str| cost.get(key).filter(|number| **number > 0.0);
         self.add("time", measured("seconds").map(|seconds| format!("{seconds:.1} s")));
         self.add("peak memory", measured("peak_memory_mb").map(|memory| format!("{memory:.0} MiB")));
