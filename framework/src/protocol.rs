@@ -302,14 +302,7 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     };
     let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
     let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
-    if let Some((user, item)) = divide::known_twice(&chosen, &cuts).filter(|_| !corpus.untimed && !copies.coarse) {
-        let (user, item) = (&corpus.users[kept.users[user] as usize], &corpus.items.id[kept.items[item] as usize]);
-        let what = format!("leak: user {user} has item {item} as a target and, at the same time, once more before it");
-        let error = Error::new(format!("{what}; {} rows are exact copies of another", copies.rows.len()));
-        return Err(error
-            .at("dataset")
-            .fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"));
-    }
+    refuse_copies(corpus, &kept, &chosen, &cuts, &copies)?;
     let repeated_targets = test.repeats().len();
     let same_users = validation.users == test.users;
     let left_out = match protocol.mask_seen {
@@ -339,7 +332,35 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         own_split_unused: given.is_some() && !protocol.split.takes_given(),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
-    let train = Train {
+    let train = train(corpus, &kept, protocol, (sequences, validation), selects_by);
+    Ok(Split { train, test: Sealed { cases: test }, statistics })
+}
+
+/// An error where a target is known beforehand because its row is there twice.
+fn refuse_copies(
+    corpus: &Corpus,
+    kept: &filter::Kept,
+    users: &[Sequence],
+    cuts: &[Cut],
+    copies: &filter::Duplicates,
+) -> Result<()> {
+    let twice = divide::known_twice(users, cuts).filter(|_| !corpus.untimed && !copies.coarse);
+    let Some((user, item)) = twice else { return Ok(()) };
+    let (user, item) = (&corpus.users[kept.users[user] as usize], &corpus.items.id[kept.items[item] as usize]);
+    let what = format!("leak: user {user} has item {item} as a target and, at the same time, once more before it");
+    let error = Error::new(format!("{what}; {} rows are exact copies of another", copies.rows.len()));
+    Err(error.at("dataset").fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"))
+}
+
+/// What recommenders are given.
+fn train(
+    corpus: &Corpus,
+    kept: &filter::Kept,
+    protocol: &Protocol,
+    (sequences, validation): (Vec<Sequence>, Cases),
+    selects_by: Metric,
+) -> Train {
+    Train {
         users: Arc::new(kept.users.iter().map(|user| corpus.users[*user as usize].clone()).collect()),
         items: Arc::new(items(corpus, &kept.items)),
         sequences,
@@ -347,8 +368,7 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         validation,
         truth: corpus.truth.as_ref().map(|truth| Arc::new(truth.of_items(&kept.items))),
         selects_by,
-    };
-    Ok(Split { train, test: Sealed { cases: test }, statistics })
+    }
 }
 
 fn items(corpus: &Corpus, kept: &[u32]) -> Items {

@@ -121,34 +121,7 @@ impl Report {
 /// The data, the question that was asked of it, and what of the answers it gives away: a line each.
 pub(super) fn data_and_protocol(first: &Value) -> Vec<String> {
     let (data, protocol) = (&first["data"], &first["plan"]["protocol"]);
-    let ties = match data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0 {
-        _ if data["training"].is_u64() && data["leak_rate"].is_null() => {
-            "no times, only an order of each user".to_owned()
-        }
-        ties => {
-            let order = match protocol["ties"].as_str() {
-                Some("item") => "ordered by item id",
-                Some("random") => "ordered at random",
-                _ => "source order kept",
-            };
-            let tied = data["tied_targets"].as_u64().filter(|tied| *tied > 0);
-            let targets = tied.map_or(String::new(), |tied| {
-                format!("; that order alone chose {tied} of {} test targets", data["test_cases"])
-            });
-            format!("{ties:.1} % share a timestamp with another of their user ({order}{targets})")
-        }
-    };
-    let copies = match data["copies"].as_u64() {
-        Some(copies) if copies > 0 => {
-            let kept = if protocol["copies"] == "drop" {
-                "taken out"
-            } else {
-                "kept; `protocol.copies = \"drop\"` takes them out"
-            };
-            format!("; {copies} rows are exact copies of another ({kept})")
-        }
-        _ => String::new(),
-    };
+    let (ties, copies) = (ties(data, protocol), copies(data, protocol));
     let masked = if protocol["mask_seen"] == true { "masked" } else { "not masked" };
     let split = &protocol["split"];
     // A name alone in records from before there were several.
@@ -183,19 +156,60 @@ pub(super) fn data_and_protocol(first: &Value) -> Vec<String> {
             match data["copied_targets"].as_u64() {
                 Some(copied) => format!(", and {copied} follow their last three items in somebody's training"),
                 None => String::new(),
-            } + &match data["repeated_targets"].as_u64() {
-                Some(repeated) if repeated > 0 && data["left_out"] == repeated => format!(
-                    "; {repeated} more were seen before by their user, and are left out since seen items are masked, as are {} \
-                     of validation",
-                    data["left_out_of_validation"]
-                ),
-                Some(repeated) if repeated > 0 => {
-                    format!("; {repeated} stand in their own user's history: items that come again")
-                }
-                _ => String::new(),
-            }
+            } + &repeats(data)
         ),
     ]
+}
+
+/// How many interactions share a time, and what their order decided.
+fn ties(data: &Value, protocol: &Value) -> String {
+    match data["tie_rate"].as_f64().unwrap_or(0.0) * 100.0 {
+        _ if data["training"].is_u64() && data["leak_rate"].is_null() => {
+            "no times, only an order of each user".to_owned()
+        }
+        ties => {
+            let order = match protocol["ties"].as_str() {
+                Some("item") => "ordered by item id",
+                Some("random") => "ordered at random",
+                _ => "source order kept",
+            };
+            let tied = data["tied_targets"].as_u64().filter(|tied| *tied > 0);
+            let targets = tied.map_or(String::new(), |tied| {
+                format!("; that order alone chose {tied} of {} test targets", data["test_cases"])
+            });
+            format!("{ties:.1} % share a timestamp with another of their user ({order}{targets})")
+        }
+    }
+}
+
+/// Exact copies of rows, where there are any.
+fn copies(data: &Value, protocol: &Value) -> String {
+    match data["copies"].as_u64() {
+        Some(copies) if copies > 0 => {
+            let kept = if protocol["copies"] == "drop" {
+                "taken out"
+            } else {
+                "kept; `protocol.copies = \"drop\"` takes them out"
+            };
+            format!("; {copies} rows are exact copies of another ({kept})")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Targets that their users had seen before, and what became of them.
+fn repeats(data: &Value) -> String {
+    match data["repeated_targets"].as_u64() {
+        Some(repeated) if repeated > 0 && data["left_out"] == repeated => format!(
+            "; {repeated} more were seen before by their user, and are left out since seen items are masked, as are {} \
+                     of validation",
+            data["left_out_of_validation"]
+        ),
+        Some(repeated) if repeated > 0 => {
+            format!("; {repeated} stand in their own user's history: items that come again")
+        }
+        _ => String::new(),
+    }
 }
 
 /// What the controls of evaluation got.

@@ -108,10 +108,13 @@ fn leave_out_other_cases(rows: &mut [Row]) {
     }
 }
 
+/// The places of a row and of a cell in it, and what its runs scored there.
+type Cell = (usize, usize, Side);
+
 /// Reads what the rows' runs scored and cost.
 pub(super) fn fill(rows: &mut [Row], store: &Store) -> Result<()> {
     // By fingerprint and metric: rows and their cells with the runs' values.
-    let mut tables: BTreeMap<(String, String), Vec<(usize, usize, Side)>> = BTreeMap::new();
+    let mut tables: BTreeMap<(String, String), Vec<Cell>> = BTreeMap::new();
     for (n, row) in rows.iter_mut().enumerate() {
         let scores = row.records.iter().map(|record| UserScores::read(store, record));
         let scores: Vec<UserScores> = scores.collect::<Result<_>>()?;
