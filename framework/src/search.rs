@@ -317,6 +317,11 @@ impl Search {
             "finalists": self.finalists, "judges": self.judges, "version": 2 })
     }
 
+    /// What all rows of a table must have in common.
+    fn budget(&self) -> impl PartialEq {
+        (self.trials, self.method, self.seed, self.finalists, self.judges)
+    }
+
     /// How many trainings a row's search takes.
     pub fn trainings(&self, spec: &Spec) -> usize {
         let points = self.points(spec);
@@ -364,8 +369,7 @@ pub(crate) fn mistakes(rows: &[(&str, &Spec)]) -> Vec<Problem> {
         nearest: None,
     };
     for (name, _, other) in &searched {
-        let budget = |search: &Search| (search.trials, search.method, search.seed, search.finalists, search.judges);
-        if budget(other) != budget(search) {
+        if other.budget() != search.budget() {
             let message =
                 format!("`{name}` and `{first}` are searched with other trials, method, seed, finalists or judges");
             problems.push(problem(&[], message, "the same for every row, or none with `search = false`"));
