@@ -2,11 +2,13 @@
 
 mod ablations;
 mod bucket;
+mod cases;
 mod checkpoints;
 mod contracts;
 mod html;
 mod language_servers;
 mod messages;
+mod mutations;
 mod pages;
 mod pictures;
 mod pipeline;

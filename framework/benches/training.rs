@@ -86,7 +86,7 @@ fn data() -> Result<Train> {
     let names: Vec<String> = (0..ITEMS).map(|item| item.to_string()).collect();
     Ok(Train {
         users: Arc::default(),
-        items: Arc::new(Items { id: names.clone(), title: names, image: vec![None; ITEMS] }),
+        items: Arc::new(Items { id: names.clone(), title: names, image: vec![None; ITEMS], ..Items::default() }),
         sequences: (0..STEPS * BATCH).map(sequence).collect(),
         max_history: LENGTH,
         validation: Cases::default(),

@@ -3,6 +3,7 @@
 use crate::error::{Error, Explain, Result};
 use crate::truth::{Factor, Truth};
 use polars::prelude::*;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,12 +15,60 @@ pub struct Interactions {
     pub user: Vec<u32>,
     /// Indices into `Corpus::items`.
     pub item: Vec<u32>,
-    /// Seconds since 1970, or milliseconds; only their order within a user matters where a source has no clock.
+    /// Time since 1970 in `unit`; only the order within a user matters where a source has no clock.
     pub timestamp: Vec<i64>,
-    /// Whether they are milliseconds.
-    pub milliseconds: bool,
+    /// What timestamps count.
+    pub unit: Unit,
     /// What each is for, in data with a split of its own; empty in other data.
     pub part: Vec<Part>,
+}
+
+/// What timestamps count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    #[default]
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+}
+
+impl Unit {
+    /// How many there are in a second.
+    pub fn per_second(self) -> i64 {
+        match self {
+            Self::Seconds => 1,
+            Self::Milliseconds => 1_000,
+            Self::Microseconds => 1_000_000,
+        }
+    }
+
+    /// What the stored column of times is called.
+    fn column(self) -> &'static str {
+        match self {
+            Self::Seconds => "timestamp",
+            Self::Milliseconds => "milliseconds",
+            Self::Microseconds => "microseconds",
+        }
+    }
+}
+
+/// What a source says of its items besides: categories, prices, brands, authors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attribute {
+    /// The source's name of it.
+    pub name: String,
+    /// Each item's value, where it has one.
+    pub values: Vec<Option<String>>,
+}
+
+impl Attribute {
+    /// Only the values of these items, in this order.
+    pub fn of(&self, items: &[u32]) -> Self {
+        Self { name: self.name.clone(), values: items.iter().map(|n| self.values[*n as usize].clone()).collect() }
+    }
 }
 
 /// The catalogue.
@@ -31,6 +80,19 @@ pub struct Items {
     pub title: Vec<String>,
     /// Its picture, encoded as PNG or JPEG, where it has one.
     pub image: Vec<Option<Vec<u8>>>,
+    /// What else the source says of the items, where it was asked for.
+    pub attributes: Vec<Attribute>,
+}
+
+impl Items {
+    /// What is known of an item in words: its title and its attributes, by their names; those it lacks are empty.
+    pub fn in_words(&self, item: u32) -> BTreeMap<&str, &str> {
+        let n = item as usize;
+        let attributes = self.attributes.iter().map(|attribute| {
+            (attribute.name.as_str(), attribute.values.get(n).and_then(Option::as_deref).unwrap_or_default())
+        });
+        attributes.chain([("title", self.title.get(n).map_or("", String::as_str))]).collect()
+    }
 }
 
 /// Pictures that a source links and does not contain.
@@ -86,6 +148,8 @@ pub struct Corpus {
     pub untimed: bool,
     /// The items that each user is to be asked about besides the target, where the source says so.
     pub candidates: Option<Vec<Vec<u32>>>,
+    /// What its reader left out, took for something or doubts, with counts: for whoever reads the report.
+    pub notes: Vec<String>,
 }
 
 impl Corpus {
@@ -103,7 +167,10 @@ impl Corpus {
             Some("there is not a list of candidates for each user".to_string())
         } else if let Some(worst) = self.candidates.iter().flatten().flatten().find(|n| **n as usize >= items) {
             Some(format!("candidate {worst} of {items} items"))
-        } else if self.items.title.len() != items || self.items.image.len() != items {
+        } else if self.items.title.len() != items
+            || self.items.image.len() != items
+            || self.items.attributes.iter().any(|attribute| attribute.values.len() != items)
+        {
             Some("the items' columns differ in length".to_string())
         } else if let Some(worst) = user.iter().find(|n| **n as usize >= users) {
             Some(format!("user index {worst} of {users} users"))
@@ -115,14 +182,14 @@ impl Corpus {
 
     /// Writes it as parquet files into `folder`.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let Interactions { user, item, timestamp, part, milliseconds } = &self.interactions;
+        let Interactions { user, item, timestamp, part, unit } = &self.interactions;
         let mut users = df!("user_id" => &self.users).explain("building the users table", folder.display())?;
         if let Some(candidates) = &self.candidates {
             let lists: Vec<Series> = candidates.iter().map(|list| Series::new("".into(), list)).collect();
             add(&mut users, Series::new("candidates".into(), lists))?;
         }
         write(folder, "users", Ok(users))?;
-        let time = if self.untimed { POSITION } else { [SECONDS, MILLISECONDS][usize::from(*milliseconds)] };
+        let time = if self.untimed { POSITION } else { unit.column() };
         let mut interactions = df!("user" => user, "item" => item, time => timestamp)
             .explain("building the interactions table", folder.display())?;
         if !part.is_empty() {
@@ -134,6 +201,12 @@ impl Corpus {
             .explain("building the items table", folder.display())?;
         let images: BinaryChunked = self.items.image.iter().map(Option::as_deref).collect();
         add(&mut items, images.with_name("image".into()).into_series())?;
+        for Attribute { name, values } in &self.items.attributes {
+            add(&mut items, Series::new(format!("{ATTRIBUTE}{name}").into(), values))?;
+        }
+        if !self.notes.is_empty() {
+            write(folder, NOTES, df!("note" => &self.notes))?;
+        }
         if let Some(truth) = &self.truth {
             add(&mut items, Series::new("truth.popularity".into(), &truth.popularity))?;
             for factor in &truth.factors {
@@ -151,8 +224,8 @@ impl Corpus {
         let users = read(folder, "users")?;
         let interactions = read(folder, "interactions")?;
         let items = read(folder, "items")?;
-        let names = [POSITION, MILLISECONDS, SECONDS];
-        let time = names.into_iter().find(|name| interactions.column(name).is_ok()).unwrap_or(SECONDS);
+        let units = [Unit::Seconds, Unit::Milliseconds, Unit::Microseconds];
+        let unit = units.into_iter().find(|unit| interactions.column(unit.column()).is_ok());
         let part = interactions.column("part").is_ok().then(|| parts(&interactions)).transpose()?;
         let candidates = users.column("candidates").is_ok().then(|| lists(&users, "candidates")).transpose()?;
         let image = column(&items, "image")?;
@@ -162,17 +235,22 @@ impl Corpus {
             interactions: Interactions {
                 user: numbers(&interactions, "user")?,
                 item: numbers(&interactions, "item")?,
-                timestamp: integers(&interactions, time)?,
-                milliseconds: time == MILLISECONDS,
+                timestamp: integers(&interactions, unit.map_or(POSITION, Unit::column))?,
+                unit: unit.unwrap_or_default(),
                 part: part.unwrap_or_default(),
             },
-            untimed: time == POSITION,
+            untimed: unit.is_none(),
             candidates,
+            notes: match folder.join(format!("{NOTES}.parquet")).exists() {
+                true => strings(&read(folder, NOTES)?, "note")?,
+                false => Vec::new(),
+            },
             truth: folder.join("truth.parquet").exists().then(|| load_truth(folder, &items)).transpose()?,
             items: Items {
                 id: strings(&items, "item_id")?,
                 title: strings(&items, "title")?,
                 image: image.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect(),
+                attributes: attributes(&items)?,
             },
         };
         corpus.check()?;
@@ -180,10 +258,22 @@ impl Corpus {
     }
 }
 
-/// What the column of times is called, by what it holds.
+/// What the column of times is called where there is no clock.
 const POSITION: &str = "position";
-const SECONDS: &str = "timestamp";
-const MILLISECONDS: &str = "milliseconds";
+/// What stands before an attribute's name in the items' columns.
+const ATTRIBUTE: &str = "attribute.";
+/// The table of the reader's notes.
+const NOTES: &str = "notes";
+
+fn attributes(items: &DataFrame) -> Result<Vec<Attribute>> {
+    let attribute = |column: &PlSmallStr| {
+        let name = column.strip_prefix(ATTRIBUTE)?.to_string();
+        let values = items.column(column).and_then(|column| column.str()).explain("reading text", column);
+        let values = values.map(|text| text.iter().map(|value| value.map(str::to_string)).collect());
+        Some(values.map(|values| Attribute { name, values }))
+    };
+    items.get_column_names().into_iter().filter_map(attribute).collect()
+}
 
 fn parts(interactions: &DataFrame) -> Result<Vec<Part>> {
     let all = [Part::Train, Part::Validation, Part::Test, Part::History];

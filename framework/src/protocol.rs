@@ -145,6 +145,22 @@ pub struct Statistics {
     /// Whether the data has a split of its own that the protocol does not take.
     #[serde(default)]
     pub own_split_unused: bool,
+    /// What the data's own split holds out for validation and for test, and what the k-core left of it; none where that
+    /// split is not taken.
+    #[serde(default)]
+    pub given_targets: Option<[GivenTargets; 2]>,
+    /// What the dataset's reader left out, took for something or doubts.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What became of the interactions that the data itself holds out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct GivenTargets {
+    /// Interactions that the data holds out.
+    pub given: usize,
+    /// Those that the k-core left.
+    pub left: usize,
 }
 
 /// One user's training interactions, oldest first.
@@ -300,8 +316,10 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
             Cow::Owned(whole.iter().zip(&places).map(|(sequence, places)| sequence.at(places)).collect())
         }
     };
-    let cuts = protocol.split.cut(&chosen, Source { untimed: corpus.untimed, given: given.as_deref() })?;
-    let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol)?;
+    let users: Vec<String> = kept.users.iter().map(|user| corpus.users[*user as usize].clone()).collect();
+    let source = Source { untimed: corpus.untimed, users: &users, given: given.as_deref() };
+    let cuts = protocol.split.cut(&chosen, source)?;
+    let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol, &users)?;
     refuse_copies(corpus, &kept, &chosen, &cuts, &copies)?;
     let repeated_targets = test.repeats().len();
     let same_users = validation.users == test.users;
@@ -311,7 +329,7 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     };
     let trained = divide::trained(&sequences, kept.items.len());
     let lists = corpus.candidates.as_ref().map(|lists| kept.lists(lists, corpus.items.id.len()));
-    let names = |user: u32| corpus.users[kept.users[user as usize] as usize].clone();
+    let names = |user: u32| users[user as usize].clone();
     let drawing =
         candidates::Drawing { whole: &whole, trained: &trained, given: lists.as_deref(), same_users, name: &names };
     candidates::choose(&protocol.candidates, [&mut validation, &mut test], &drawing)?;
@@ -330,6 +348,8 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         copied_targets: divide::copied(&sequences, &test),
         repeated_targets,
         own_split_unused: given.is_some() && !protocol.split.takes_given(),
+        given_targets: protocol.split.takes_given().then(|| filter::given_targets(corpus, &kept)),
+        notes: corpus.notes.clone(),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
     let train = train(corpus, &kept, protocol, (sequences, validation), selects_by);
@@ -378,5 +398,6 @@ fn items(corpus: &Corpus, kept: &[u32]) -> Items {
         id: kept.iter().map(|n| all.id[pick(n)].clone()).collect(),
         title: kept.iter().map(|n| all.title[pick(n)].clone()).collect(),
         image: kept.iter().map(|n| all.image[pick(n)].clone()).collect(),
+        attributes: all.attributes.iter().map(|attribute| attribute.of(kept)).collect(),
     }
 }

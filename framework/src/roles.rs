@@ -43,6 +43,8 @@ role!(dyn Dataset, "dataset");
 pub struct Source<'a> {
     /// Whether timestamps are mere places in a user's sequence.
     pub untimed: bool,
+    /// The users' own ids, for messages; empty where nobody knows them.
+    pub users: &'a [String],
     /// What each user's interactions are for, oldest first, where the data has a split of its own.
     pub given: Option<&'a [Vec<Part>]>,
 }

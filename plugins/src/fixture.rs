@@ -38,7 +38,7 @@ pub(crate) fn train(num_items: usize, sequences: &[&[u32]]) -> Train {
     let names: Vec<String> = (0..num_items).map(|n| n.to_string()).collect();
     Train {
         users: Arc::new((0..sequences.len()).map(|n| n.to_string()).collect()),
-        items: Arc::new(Items { id: names.clone(), title: names, image: vec![None; num_items] }),
+        items: Arc::new(Items { id: names.clone(), title: names, image: vec![None; num_items], ..Items::default() }),
         sequences: split,
         max_history: 50,
         validation,

@@ -24,6 +24,7 @@ mod dataset {
     mod world;
 }
 mod embeddings {
+    mod attributes;
     mod concat;
     mod ids;
     mod pictures;

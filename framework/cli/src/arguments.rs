@@ -95,6 +95,9 @@ pub(crate) enum Command {
     Data {
         #[command(flatten)]
         spec: SpecArgument,
+        /// Also shows so many of the first interactions and items, as they were understood.
+        #[arg(long, default_value_t = 0)]
+        rows: usize,
         /// For programs.
         #[arg(long)]
         json: bool,

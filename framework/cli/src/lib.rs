@@ -74,7 +74,9 @@ impl Cli {
     fn execute(&self, built_in: BuiltIn) -> Outcome {
         match &self.command {
             Command::Score { spec, files } => return self.score(spec.load(built_in)?, built_in, files),
-            Command::Data { spec, json } => self.data(&spec.load(built_in)?.plans[0], built_in, *json)?,
+            Command::Data { spec, rows, json } => {
+                self.data(&spec.load(built_in)?.plans[0], built_in, *rows, *json)?;
+            }
             Command::Run { spec, fresh, workers } => {
                 return self.run(&spec.load(built_in)?, built_in, fresh, workers);
             }

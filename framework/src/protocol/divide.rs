@@ -37,13 +37,13 @@ pub(super) struct Divided {
 }
 
 /// Cuts every user's interactions, once it is sure that no cut lets a target be trained on.
-pub(super) fn divide(whole: &[Sequence], cuts: &[Cut], protocol: &Protocol) -> Result<Divided> {
+pub(super) fn divide(whole: &[Sequence], cuts: &[Cut], protocol: &Protocol, users: &[String]) -> Result<Divided> {
     let place = || format!("protocol.split `{}`", protocol.split.name());
     let unsound = whole.iter().zip(cuts).position(|(sequence, cut)| !cut.is_sound(sequence.items.len()));
     if cuts.len() != whole.len() || unsound.is_some() {
         return Err(Error::new(match unsound {
             Some(user) => {
-                format!("leak: user {user} of the split has a target in training or history: {:?}", cuts[user])
+                format!("leak: user {} has a target in training or history: {:?}", users[user], cuts[user])
             }
             None => format!("{} cuts for {} users", cuts.len(), whole.len()),
         })

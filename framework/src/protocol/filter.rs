@@ -1,6 +1,6 @@
 //! What is kept of the data before it is split.
 
-use super::{Protocol, Sequence, Ties};
+use super::{GivenTargets, Protocol, Sequence, Ties};
 use crate::corpus::{Corpus, Part};
 use crate::plugin::Setting;
 use crate::problem::Reader;
@@ -75,6 +75,15 @@ impl Kept {
         self.items.iter().zip(0u32..).for_each(|(item, new)| place[*item as usize] = Some(new));
         let renamed = |user: &u32| lists[*user as usize].iter().filter_map(|item| place[*item as usize]).collect();
         self.users.iter().map(renamed).collect()
+    }
+
+    /// How many interactions are held out for `part`, and how many of them are left.
+    fn held_out(&self, corpus: &Corpus, part: Part) -> GivenTargets {
+        let is_held_out = |row: &usize| corpus.interactions.part[*row] == part;
+        GivenTargets {
+            given: (0..corpus.interactions.part.len()).filter(is_held_out).count(),
+            left: self.rows.iter().copied().filter(is_held_out).count(),
+        }
     }
 
     /// The users and items of these rows.
@@ -169,6 +178,14 @@ pub(super) fn copies(corpus: &Corpus) -> Duplicates {
     found
 }
 
+/// What the data's own split holds out, and what is left of it.
+pub(super) fn given_targets(corpus: &Corpus, kept: &Kept) -> [GivenTargets; 2] {
+    match corpus.interactions.part.is_empty() {
+        true => Default::default(),
+        false => [Part::Validation, Part::Test].map(|part| kept.held_out(corpus, part)),
+    }
+}
+
 /// Removes users and items with too few interactions until every one left has enough.
 ///
 /// Items and users that never interacted go too, whatever the k. The `dropped` rows, which are in order, do not count.
@@ -250,7 +267,7 @@ mod tests {
         let (user, item) = (rows.iter().map(|row| row.0).collect(), rows.iter().map(|row| row.1).collect());
         Corpus {
             users,
-            items: Items { title: items.clone(), image: vec![None; items.len()], id: items },
+            items: Items { title: items.clone(), image: vec![None; items.len()], id: items, ..Items::default() },
             interactions: Interactions {
                 user,
                 item,

@@ -1,11 +1,14 @@
 //! Amazon's reviews as McAuley's group publishes them: who reviewed which product, and when.
 
-use crate::reading::literal::{fields, required};
-use crate::reading::{Ids, Lines, Pictures, catalogue, in_seconds, one_line, present, push};
+use crate::reading::columns::Cell;
+use crate::reading::literal::{Literal, fields, literals, required};
+use crate::reading::tally::Tally;
+use crate::reading::times::in_coarsest_unit;
+use crate::reading::{Ids, Lines, Pictures, catalogue, one_line, present, push, short};
 use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
-use framework::corpus::{Corpus, Interactions, LinkedPictures};
-use framework::error::Result;
+use framework::corpus::{Attribute, Corpus, Interactions, Items, LinkedPictures};
+use framework::error::{Error, Result};
 use framework::roles::Dataset;
 use framework::{choice, inventory, plugin};
 use serde_json::Value;
@@ -36,15 +39,15 @@ plugin! {
     /// `<category>_5.json.gz` or `<category>.jsonl.gz`, and the products, `meta_<category>.json.gz` or `.jsonl.gz`, all
     /// packed or not. `ablate fetch amazon-2023:<category>` gets both; of 2014 and 2018 it gets the 5-core and the
     /// products. 2014's products are Python's dictionaries and no JSON. Files are read line by line, once; only
-    /// ids, times and titles are kept in memory. Every review is an interaction, in the order of the file, whatever
-    /// its rating, and also where a user reviewed a product twice.
+    /// ids, times, titles and the attributes asked for are kept in memory. Every review is an interaction, in the order of
+    /// the file, also where a user reviewed a product twice, but those that `min_rating` leaves out.
     ///
     /// Traps: 2014 and 2018 have days, so ties are common, and are put in the order of the file; 2023 has milliseconds.
     /// 2023's items are `parent_asin`, which joins a product's variants. Some products have no title and are called as
     /// their id; so are those of 2018 whose title is a piece of the page's script (`getTime`). `&amp;` and the like
     /// become characters. Pictures are linked and not contained: `ablate pictures SPEC` gets those of the items that the
     /// protocol keeps, the first of each product: `imUrl` of 2014, `imageURLHighRes` of 2018, `large` of 2023.
-    struct AmazonReviews: Dataset = "amazon_reviews" version 2 {
+    struct AmazonReviews: Dataset = "amazon_reviews" version 3 {
         /// The category as it stands in the names of the files: `Video_Games`.
         category: String,
         /// Which release, and whether its 5-core.
@@ -54,6 +57,12 @@ plugin! {
         folder: Option<PathBuf> = None,
         /// The folder of pictures in it, `<product id>.jpg` or png, jpeg, webp; if it is not there, products have none.
         images: PathBuf = PathBuf::from("images"),
+        /// Reviews with fewer stars are left out and counted.
+        #[range(0.0..=5.0)]
+        min_rating: f64 = 0.0,
+        /// Keys of the products that are kept, for prompts and as features (`attributes`): `brand`, `categories`, `price` of
+        /// 2014, `brand`, `category`, `price` of 2018, `store`, `categories`, `price` of 2023.
+        attributes: Vec<String> = Vec::new(),
     }
 }
 
@@ -65,21 +74,21 @@ struct Layout {
     reviews: [&'static str; 2],
     /// The end of the name of the file of products.
     products: &'static str,
-    /// The keys of a review: user, product, time.
-    keys: [&'static str; 3],
-    /// Milliseconds in the unit of the time.
-    milliseconds: i64,
+    /// The keys of a review: user, product, time, stars.
+    keys: [&'static str; 4],
+    /// Microseconds in the unit of the time.
+    microseconds: i64,
     /// Where it is to be had.
     page: &'static str,
 }
 
-const KEYS: [&str; 3] = ["reviewerID", "asin", "unixReviewTime"];
+const KEYS: [&str; 4] = ["reviewerID", "asin", "unixReviewTime", "overall"];
 const LAYOUT_2014: Layout = Layout {
     folder: "amazon-2014",
     reviews: ["reviews_", ".json"],
     products: ".json",
     keys: KEYS,
-    milliseconds: 1000,
+    microseconds: 1_000_000,
     page: "jmcauley.ucsd.edu/data/amazon/links.html",
 };
 const LAYOUT_2018: Layout =
@@ -88,8 +97,8 @@ const LAYOUT_2023: Layout = Layout {
     folder: "amazon-2023",
     reviews: ["", ".jsonl"],
     products: ".jsonl",
-    keys: ["user_id", "parent_asin", "timestamp"],
-    milliseconds: 1,
+    keys: ["user_id", "parent_asin", "timestamp", "rating"],
+    microseconds: 1_000,
     page: "amazon-reviews-2023.github.io",
 };
 
@@ -168,20 +177,69 @@ impl AmazonReviews {
     }
 
     fn corpus(&self, reviews: &Path, products: &Path, pictures: &Pictures) -> Result<Corpus> {
-        let Layout { keys, milliseconds, .. } = self.release.layout();
+        let Layout { keys, microseconds, .. } = self.release.layout();
+        let [user, item, time, stars] = keys;
         let (mut users, mut items, mut table) = (Ids::default(), Ids::default(), Interactions::default());
-        let mut lines = Lines::open(reviews)?;
+        let (mut lines, mut tally) = (Lines::open(reviews)?, Tally::default());
         while lines.advance()? {
             let line = lines.line();
-            let [user, item, time] = required(line, keys)?;
-            let Some(time) = time.parse::<i64>().ok().and_then(|time| time.checked_mul(milliseconds)) else {
-                return Err(line.place.broken(format!("the time is {time:?}, not a whole number")));
+            if line.text.trim().is_empty() {
+                tally.count(line.place, "are empty and passed over");
+                continue;
+            }
+            if self.min_rating > 0.0 {
+                let [given] = required(line, [stars])?;
+                let wrong = || line.place.broken(format!("`{stars}` is {}, not a number", short(&given)));
+                if given.parse::<f64>().map_err(|_| wrong())? < self.min_rating {
+                    tally.count(line.place, &format!("have fewer stars than {} and are left out", self.min_rating));
+                    continue;
+                }
+            }
+            let [user, item, time] = required(line, [user, item, time])?;
+            let Some(time) = time.parse::<i64>().ok().and_then(|time| time.checked_mul(microseconds)) else {
+                return Err(line.place.broken(format!("the time is {}, not a whole number", short(&time))));
             };
             push(&mut table, users.intern(&user), items.intern(&item), time);
         }
-        let titles = titles(products, keys[1], &items)?;
-        let items = catalogue(items.into_names(), titles, pictures)?;
-        Ok(Corpus { users: users.into_names(), items, interactions: in_seconds(table), ..Corpus::default() })
+        let (titles, attributes) = self.products(products, item, &items)?;
+        let items = Items { attributes, ..catalogue(items.into_names(), titles, pictures)? };
+        let (users, interactions) = (users.into_names(), in_coarsest_unit(table));
+        Ok(Corpus { users, items, interactions, notes: tally.into_notes(), ..Corpus::default() })
+    }
+
+    /// The titles and attributes of the products that were reviewed; the first where there are two.
+    fn products(&self, path: &Path, key: &str, items: &Ids) -> Result<(Vec<String>, Vec<Attribute>)> {
+        let (mut lines, mut titles) = (Lines::open(path)?, vec![String::new(); items.len()]);
+        let attribute = |name: &String| Attribute { name: name.clone(), values: vec![None; items.len()] };
+        let mut attributes: Vec<Attribute> = self.attributes.iter().map(attribute).collect();
+        let keys: Vec<&str> = [key, "title"].into_iter().chain(self.attributes.iter().map(String::as_str)).collect();
+        while lines.advance()? {
+            let line = lines.line();
+            if line.text.trim().is_empty() {
+                continue;
+            }
+            let mut cells =
+                literals(line, &keys)?.into_iter().map(|value| value.map_or(Cell::Missing, Literal::into_cell));
+            let (id, title) = (cells.next().unwrap_or(Cell::Missing), cells.next().unwrap_or(Cell::Missing));
+            let Some(id) = id.text() else { return Err(line.place.broken(format!("`{key}` is missing"))) };
+            let Some(item) = items.get(&id).map(|item| item as usize) else { continue };
+            if let Some(title) = title.text()
+                && titles[item].is_empty()
+                && !title.contains("getTime")
+            {
+                titles[item] = one_line(&characters(&title));
+            }
+            for (attribute, cell) in attributes.iter_mut().zip(cells) {
+                let value = cell.text().map(|text| one_line(&characters(&text))).filter(|text| !text.is_empty());
+                let known = &mut attribute.values[item];
+                *known = known.take().or(value);
+            }
+        }
+        if let Some(name) = attributes.iter().find(|attribute| attribute.values.iter().all(Option::is_none)) {
+            let what = format!("no product that was reviewed has `{}`", name.name);
+            return Err(Error::new(what).at(path.display()).fix("`attributes`, keys of the products of this release"));
+        }
+        Ok((titles, attributes))
     }
 }
 
@@ -190,23 +248,6 @@ fn link(product: &Value) -> Option<String> {
     let first = &product["images"][0];
     let all = [&first["large"], &first["hi_res"], &product["imageURLHighRes"][0], &product["imageURL"][0]];
     all.into_iter().find_map(Value::as_str).map(String::from)
-}
-
-/// The titles of the products that were reviewed; the first where there are two.
-fn titles(path: &Path, key: &str, items: &Ids) -> Result<Vec<String>> {
-    let (mut lines, mut titles) = (Lines::open(path)?, vec![String::new(); items.len()]);
-    while lines.advance()? {
-        let line = lines.line();
-        let [id, title] = fields(line, [Some(key), Some("title")])?;
-        let Some(id) = id else { return Err(line.place.broken(format!("`{key}` is missing"))) };
-        if let (Some(item), Some(title)) = (items.get(&id), title)
-            && titles[item as usize].is_empty()
-            && !title.contains("getTime")
-        {
-            titles[item as usize] = one_line(&characters(&title));
-        }
-    }
-    Ok(titles)
 }
 
 /// `title` with the characters that HTML's names stand for.

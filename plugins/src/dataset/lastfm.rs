@@ -1,7 +1,7 @@
 //! LLaRA's LastFM: the artists that users listened to, divided by users into training, validation and test.
 
 use crate::reading::delimited::{Row, Rows};
-use crate::reading::{Lines, Pictures, catalogue, one_line, present, push_sequence};
+use crate::reading::{Lines, Pictures, catalogue, one_line, present, push_sequence, short};
 use framework::archive::{Archive, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Part};
@@ -167,7 +167,7 @@ fn artists(path: &Path, wanted: usize) -> Result<Vec<String>> {
             Some((id, name)) if id.parse::<usize>() == Ok(names.len()) => names.push(one_line(name)),
             _ => {
                 let next = names.len();
-                return Err(line.place.broken(format!("{:?} instead of `{next}::` and the artist", line.text)));
+                return Err(line.place.broken(format!("{} instead of `{next}::` and the artist", short(line.text))));
             }
         }
     }

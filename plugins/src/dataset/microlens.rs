@@ -1,7 +1,7 @@
 //! MicroLens-50k: which short videos users watched, with titles, and with covers if they lie beside them.
 
 use crate::reading::delimited::Rows;
-use crate::reading::{Ids, Lines, Pictures, catalogue, one_line, present, push_sequence};
+use crate::reading::{Ids, Lines, Pictures, catalogue, one_line, present, push_sequence, short};
 use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions};
@@ -76,7 +76,7 @@ fn read(pairs: &Path, titles: &Path, covers: &Pictures, sizes: &Sizes) -> Result
     while lines.advance()? {
         let line = lines.line();
         let Some((user, history)) = line.text.split_once('\t') else {
-            return Err(line.place.broken(format!("no user, tab and videos: {:?}", line.text)));
+            return Err(line.place.broken(format!("no user, tab and videos: {}", short(line.text))));
         };
         let Some(index) = users.add(user) else {
             return Err(line.place.broken(format!("user {user:?} has two lines")));
@@ -84,7 +84,7 @@ fn read(pairs: &Path, titles: &Path, covers: &Pictures, sizes: &Sizes) -> Result
         sequence.clear();
         for item in history.split(' ') {
             let Some(item) = items.get(item) else {
-                return Err(line.place.broken(format!("video {item:?} is not in {TITLES}")));
+                return Err(line.place.broken(format!("video {} is not in {TITLES}", short(item))));
             };
             sequence.push(item);
         }

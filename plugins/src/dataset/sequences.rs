@@ -1,6 +1,7 @@
 //! Text files of sequences, as S3-Rec and the models after it publish them: one user per line.
 
-use crate::reading::{Ids, Lines, Pictures, catalogue, present, push_sequence};
+use crate::reading::tally::Tally;
+use crate::reading::{Ids, Lines, Pictures, catalogue, present, push_sequence, short};
 use framework::archive::{Archive, Download, FileSum};
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions};
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 const BEAUTY: (&str, [usize; 3]) = ("amazon-beauty/Beauty.txt", [22_363, 12_101, 198_502]);
 
 plugin! {
-    /// Sequences of items, one user per line: `user item item …`, oldest first, parted by single blanks.
+    /// Sequences of items, one user per line: `user item item …`, oldest first, parted by blanks or tabs.
     ///
+    /// Any number of blanks and tabs parts ids, also at a line's end; empty lines are passed over and counted.
     /// The default is S3-Rec's 5-core of Amazon's Beauty reviews of 2014 (github.com/RUCAIBox/CIKM2020-S3Rec, `data/`;
     /// Zhou et al., CIKM 2020), for academic use, not to be redistributed: 22,363 users, 12,101 items, 198,502
     /// interactions, which are counted. `ablate fetch amazon-beauty` gets it. Other files of the format are taken as
@@ -32,7 +34,7 @@ plugin! {
 impl Dataset for Sequences {
     fn load(&self, cx: &Context) -> Result<Corpus> {
         let path = self.path(&cx.cache)?;
-        let corpus = read(&path).map_err(|error| error.fix("lines of `user item item …`, parted by single blanks"))?;
+        let corpus = read(&path).map_err(|error| error.fix("lines of `user item item …`, parted by blanks or tabs"))?;
         let found = [corpus.users.len(), corpus.items.id.len(), corpus.interactions.user.len()];
         if self.file == Path::new(BEAUTY.0) && found != BEAUTY.1 {
             let [[users, items, interactions], [all_users, all_items, all]] = [found, BEAUTY.1];
@@ -61,25 +63,33 @@ impl Sequences {
 
 fn read(path: &Path) -> Result<Corpus> {
     let (mut users, mut items, mut interactions) = (Ids::default(), Ids::default(), Interactions::default());
-    let (mut lines, mut sequence) = (Lines::open(path)?, Vec::new());
+    let (mut lines, mut sequence, mut tally) = (Lines::open(path)?, Vec::new(), Tally::default());
     while lines.advance()? {
         let line = lines.line();
-        let Some((user, rest)) = line.text.split_once(' ') else {
-            return Err(line.place.broken(format!("a user without items: {:?}", line.text)));
+        let mut ids = line.text.split([' ', '\t']).filter(|id| !id.is_empty());
+        let Some(user) = ids.next() else {
+            tally.count(line.place, "are empty and passed over");
+            continue;
         };
-        let Some(index) = users.add(user) else {
-            return Err(line.place.broken(format!("user {user:?} has two lines")));
-        };
-        if user.is_empty() || rest.split(' ').any(str::is_empty) {
-            return Err(line.place.broken("an id is missing: the line has a blank too many"));
-        }
         sequence.clear();
-        sequence.extend(rest.split(' ').map(|item| items.intern(item)));
+        sequence.extend(ids.map(|item| items.intern(item)));
+        if sequence.is_empty() {
+            return Err(line.place.broken(format!("a user without items: {}", short(line.text))));
+        }
+        let Some(index) = users.add(user) else {
+            let fix = "a line for each user; `user item` pairs are a `table` with `separator = \"blanks\"`, `header` and \
+                       `timestamp_column = false`";
+            return Err(line.place.broken(format!("user {} has two lines", short(user))).fix(fix));
+        };
         push_sequence(&mut interactions, index, &sequence);
     }
-    lines.check_end()?;
+    if !lines.has_end() {
+        let last = lines.place().in_file();
+        tally.note(format!("{last} is the last and has no line break: if the file was cut there, its end is lost"));
+    }
     let items = catalogue(items.into_names(), Vec::new(), &Pictures::default())?;
-    Ok(Corpus { users: users.into_names(), items, interactions, untimed: true, ..Corpus::default() })
+    let (users, notes) = (users.into_names(), tally.into_notes());
+    Ok(Corpus { users, items, interactions, untimed: true, notes, ..Corpus::default() })
 }
 
 inventory::submit! { AMAZON_BEAUTY }

@@ -174,6 +174,7 @@ impl World {
             id: (0..self.items).map(|n| format!("item-{n}")).collect(),
             title: titles::titles(category, &mut self.rng("titles")),
             image: style.par_iter().enumerate().map(draw).collect::<Result<_>>()?,
+            ..Items::default()
         })
     }
 }

@@ -1,36 +1,43 @@
-//! Three columns of a table, by their names: from CSV, TSV, JSON lines or parquet.
+//! Columns of a table, by their names: from text of rows and fields, JSON or parquet, in one file or a folder of them.
 
-use super::delimited::Rows;
-use super::literal::fields;
-use super::{Lines, Place};
+use super::delimited::{self, Rows};
+use super::literal::{Literal, array, keys, literals};
+use super::source::Encoding;
+use super::{Line, Lines, Place, parquet};
 use framework::error::{Error, Explain, Result};
-use polars::prelude::{DataFrame, DataType, ParquetReader, SerReader, StringChunked};
-use std::fs::File;
-use std::path::Path;
+use framework::problem::nearest;
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 /// The endings of names that say a format.
-pub(crate) const ENDINGS: &str =
-    "`.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.json`, each perhaps with `.gz`; or `.parquet`";
+pub(crate) const ENDINGS: &str = "`.csv`, `.tsv`, `.txt`, `.dat`, `.inter`, `.item`, `.jsonl`, `.ndjson` or `.json`, each \
+                                  perhaps with `.gz` or `.zst`; or `.parquet`; or a folder of such files; or `separator`";
 
 /// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Format {
-    /// Rows of fields parted by a character.
-    Delimited(char),
-    /// A JSON object per line.
+    /// Rows of fields parted by this; where the name's ending does not say by what, the first line does.
+    Delimited(Option<&'static str>),
+    /// A JSON object per line, or an array of them.
     Json,
     /// Parquet.
     Parquet,
 }
 
 impl Format {
-    /// What the ending of the file's name says.
+    /// What the ending of the file's name says, in capitals or not. A name without one may be a folder's.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?;
-        match name.strip_suffix(".gz").unwrap_or(name).rsplit_once('.')?.1 {
-            "csv" => Some(Self::Delimited(',')),
-            "tsv" => Some(Self::Delimited('\t')),
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let packed = [".gz", ".zst"].into_iter().find_map(|ending| name.strip_suffix(ending));
+        let unpacked = packed.unwrap_or(&name);
+        let Some((_, ending)) = unpacked.rsplit_once('.') else { return Some(Self::Delimited(None)) };
+        match ending {
+            "csv" => Some(Self::Delimited(Some(","))),
+            "tsv" | "inter" | "item" | "user" => Some(Self::Delimited(Some("\t"))),
+            "txt" | "dat" | "data" => Some(Self::Delimited(None)),
             "jsonl" | "ndjson" | "json" => Some(Self::Json),
-            "parquet" if !name.ends_with(".gz") => Some(Self::Parquet),
+            "parquet" | "pq" if packed.is_none() => Some(Self::Parquet),
             _ => None,
         }
     }
@@ -42,89 +49,257 @@ impl Format {
     }
 }
 
-/// The cells of a row: `None` where a column is not wanted or has no value.
-type Cells<'a> = [Option<&'a str>; 3];
+/// What the name of a text file does not say.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// What parts the fields; `blanks` is any number of blanks and tabs. By the name's ending where it is none.
+    pub(crate) separator: Option<String>,
+    /// The names of the columns of files that have no header.
+    pub(crate) header: Option<Vec<String>>,
+    /// How characters are written.
+    pub(crate) encoding: Encoding,
+    /// Whether fields may stand in double quotes.
+    pub(crate) quotes: bool,
+}
 
-/// Calls `each` for every row of the table at `path`, with the values of `columns`.
-pub(crate) fn each_row(
-    path: &Path,
-    columns: [Option<&str>; 3],
-    quotes: bool,
-    mut each: impl FnMut(Place<'_>, Cells<'_>) -> Result<()>,
-) -> Result<()> {
-    match Format::required(path)? {
-        Format::Delimited(separator) => {
-            let mut rows = Rows::open(path, separator, quotes)?;
-            let header = rows.header();
-            let place = |name: &str| header.iter().position(|column| column == name);
-            check(path, columns, |name| place(name).is_some(), header.iter().map(String::as_str))?;
-            let places = columns.map(|name| name.and_then(place));
-            while let Some(row) = rows.advance()? {
-                each(row.place, places.map(|place| place.map(|n| row.field(n))))?;
-            }
-        }
-        Format::Json => {
-            let mut lines = Lines::open(path)?;
-            while lines.advance()? {
-                let line = lines.line();
-                if line.text.is_empty() {
-                    continue;
+impl Default for Layout {
+    fn default() -> Self {
+        Self { separator: None, header: None, encoding: Encoding::UTF_8, quotes: true }
+    }
+}
+
+/// A column that is wanted, and the setting that names it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column<'a> {
+    /// The setting, for messages.
+    pub(crate) setting: &'a str,
+    /// The name.
+    pub(crate) name: &'a str,
+    /// Whether the setting may be `false`, for data without it.
+    pub(crate) optional: bool,
+}
+
+impl<'a> Column<'a> {
+    /// A column that must be there.
+    pub(crate) fn new(setting: &'a str, name: &'a str) -> Self {
+        Self { setting, name, optional: false }
+    }
+
+    /// One that a setting may leave out.
+    pub(crate) fn optional(setting: &'a str, name: &'a str) -> Self {
+        Self { setting, name, optional: true }
+    }
+}
+
+/// What a row says in a column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell<'a> {
+    /// Nothing.
+    Missing,
+    /// Text as it stands.
+    Text(Cow<'a, str>),
+    /// A number by its type.
+    Number(Cow<'a, str>),
+    /// A time by its type, in microseconds since 1970.
+    Moment(i64),
+    /// Several values, parted by `, `.
+    List(String),
+    /// What is no single value: a dictionary.
+    Nested,
+}
+
+/// Words that mean nothing, as pandas reads them.
+const NOTHING: [&str; 14] =
+    ["nan", "NaN", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "<NA>", "NA", "N/A", "n/a", "#N/A"];
+
+impl Cell<'_> {
+    /// An id: without blanks around it; a number that is whole without a decimal point. None where there is none.
+    pub(crate) fn id(&self) -> Option<Cow<'_, str>> {
+        let text = self.text()?;
+        let is_number = matches!(self, Self::Number(_));
+        let whole = |text: &str| {
+            let (whole, rest) = text.split_once('.')?;
+            (is_number && rest.bytes().all(|digit| digit == b'0')).then(|| whole.to_string())
+        };
+        match text {
+            Cow::Borrowed(text) => {
+                let text = text.trim();
+                if text.is_empty() || NOTHING.contains(&text) {
+                    return None;
                 }
-                let values = fields(line, columns)?;
-                each(line.place, values.each_ref().map(|value| value.as_deref()))?;
+                Some(whole(text).map_or(Cow::Borrowed(text), Cow::Owned))
             }
+            Cow::Owned(text) => Some(text.trim().to_string()).filter(|text| !text.is_empty()).map(Cow::Owned),
         }
-        Format::Parquet => {
-            let texts = parquet(path, columns)?;
-            let rows = texts.iter().flatten().map(|text| text.len()).max().unwrap_or(0);
-            let mut cells = texts.each_ref().map(|text| text.as_ref().map(|text| text.iter()));
-            for number in 1..=rows {
-                let row = cells.each_mut().map(|cell| cell.as_mut().and_then(|cell| cell.next().flatten()));
-                each(Place { path, unit: "row", number }, row)?;
+    }
+
+    /// Its text as it stands; none where there is none.
+    pub(crate) fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Missing | Self::Nested => None,
+            Self::Text(text) | Self::Number(text) => Some(Cow::Borrowed(text)),
+            Self::List(text) => Some(Cow::Borrowed(text)),
+            Self::Moment(time) => Some(Cow::Owned(
+                chrono::DateTime::from_timestamp_micros(*time)
+                    .map_or(time.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string()),
+            )),
+        }
+    }
+}
+
+/// What is done with each row: where it stands, and its cells in the order of the columns that were asked for.
+pub(crate) type Each<'e> = dyn FnMut(Place<'_>, &[Cell<'_>]) -> Result<()> + 'e;
+
+/// The files of a table: itself, or those of a folder, by their names.
+pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).explain("listing a table's folder", path.display())? {
+        let file = entry.explain("listing a table's folder", path.display())?.path();
+        let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        // Spark and pandas leave marks and checksums beside the parts.
+        if !name.starts_with(['.', '_']) && !name.ends_with(".crc") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if let Some(other) = files.iter().find(|file| file.is_dir() || Format::of(file).is_none()) {
+        return Err(Error::new("a folder of a table holds something that is no table")
+            .at(other.display())
+            .fix(ENDINGS));
+    }
+    match files.is_empty() {
+        true => {
+            Err(Error::new("the folder of the table is empty").at(path.display()).fix("the folder that has its files"))
+        }
+        false => Ok(files),
+    }
+}
+
+/// Calls `each` for every row of the table at `path`, a file or a folder of files, with the values of `columns`. Gives
+/// what a reader should know of the files.
+pub(crate) fn each_row(path: &Path, layout: &Layout, columns: &[Column], each: &mut Each<'_>) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for file in files_of(path)? {
+        match (Format::of(&file), &layout.separator) {
+            (Some(Format::Parquet), _) => parquet::each_row(&file, columns, each)?,
+            (Some(Format::Json), _) => json(&file, layout.encoding, columns, each)?,
+            (_, Some(separator)) => notes.extend(delimited(&file, separator, layout, columns, each)?),
+            (Some(Format::Delimited(Some(separator))), None) => {
+                notes.extend(delimited(&file, separator, layout, columns, each)?);
             }
+            (Some(Format::Delimited(None)), None) => {
+                let separator = delimited::guess(&file, layout, columns)?;
+                notes.extend(delimited(&file, separator, layout, columns, each)?);
+            }
+            (None, None) => return Format::required(&file).map(|_| notes),
+        }
+    }
+    Ok(notes)
+}
+
+fn delimited(
+    path: &Path,
+    separator: &str,
+    layout: &Layout,
+    columns: &[Column],
+    each: &mut Each<'_>,
+) -> Result<Vec<String>> {
+    let mut rows = Rows::open_as(path, separator, layout)?;
+    let header: Vec<&str> = rows.header().iter().map(String::as_str).collect();
+    let remedy = |column: &Column<'_>| {
+        delimited::remedy(path, layout, columns, &header).unwrap_or_else(|| named(column, &header))
+    };
+    let places = places(path, columns, &header, remedy)?;
+    while let Some(row) = rows.advance()? {
+        let cell = |n: &usize| match row.field(*n) {
+            "" => Cell::Missing,
+            text => Cell::Text(Cow::Borrowed(text)),
+        };
+        let cells: Vec<Cell<'_>> = places.iter().map(cell).collect();
+        each(row.place, &cells)?;
+    }
+    Ok(rows.remark())
+}
+
+fn json(path: &Path, encoding: Encoding, columns: &[Column], each: &mut Each<'_>) -> Result<()> {
+    let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+    let mut is_first = true;
+    let mut row = |line: Line<'_>| {
+        let values = literals(line, &names)?;
+        // What a wanted column is called shows in the first object; later ones may lack what they have no value for.
+        if std::mem::take(&mut is_first) && values.iter().any(Option::is_none) {
+            let keys = keys(line)?;
+            let there: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let lacking: Vec<Column<'_>> =
+                (0..names.len()).filter(|n| values[*n].is_none()).map(|n| columns[n]).collect();
+            places(path, &lacking, &there, |column| named(column, &there))?;
+        }
+        let cells: Vec<Cell<'_>> =
+            values.into_iter().map(|value| value.map_or(Cell::Missing, Literal::into_cell)).collect();
+        each(line.place, &cells)
+    };
+    let mut lines = Lines::open_in(path, encoding)?;
+    while lines.advance()? {
+        match lines.line().text.trim_start().bytes().next() {
+            None => {}
+            Some(b'[') if lines.is_first_text() => return array(path, encoding, &mut row),
+            Some(_) => row(lines.line())?,
         }
     }
     Ok(())
 }
 
-/// Columns of a parquet file as text.
-fn parquet(path: &Path, columns: [Option<&str>; 3]) -> Result<[Option<StringChunked>; 3]> {
-    let file = File::open(path).explain("opening a file of the dataset", path.display())?;
-    let mut reader = ParquetReader::new(file);
-    let schema = reader.schema().explain("reading parquet", path.display())?;
-    check(path, columns, |name| schema.contains(name), schema.iter_names().map(|name| name.as_str()))?;
-    let mut wanted: Vec<String> = columns.iter().flatten().map(|name| (*name).to_string()).collect();
-    wanted.sort();
-    wanted.dedup();
-    let table = reader.with_columns(Some(wanted)).finish().explain("reading parquet", path.display())?;
-    let [first, second, third] = columns.map(|name| name.map(|name| texts(&table, name, path)).transpose());
-    Ok([first?, second?, third?])
-}
-
-/// A column of text or numbers, as text.
-pub(super) fn texts(table: &DataFrame, name: &str, path: &Path) -> Result<StringChunked> {
-    let place = || format!("{}, column {name}", path.display());
-    let column = table.column(name).explain("reading parquet", place())?;
-    let kind = column.dtype();
-    if !kind.is_string() && !kind.is_primitive_numeric() {
-        return Err(Error::new(format!("the column is of the type {kind}, not text or numbers")).at(place()));
-    }
-    let column = column.cast(&DataType::String).explain("reading parquet", place())?;
-    column.str().cloned().explain("reading parquet", place())
-}
-
-/// An error that lists the columns there are, where a wanted one is none of them.
-pub(super) fn check<'a>(
+/// Where the columns are among those there; an error that lists them where a wanted one is none of them, with `remedy`.
+pub(super) fn places(
     path: &Path,
-    columns: [Option<&str>; 3],
-    is_there: impl Fn(&str) -> bool,
-    there: impl Iterator<Item = &'a str>,
-) -> Result<()> {
-    match columns.into_iter().flatten().find(|name| !is_there(name)) {
-        Some(name) => {
-            let there = there.collect::<Vec<_>>().join(", ");
-            Err(Error::new(format!("no column is called `{name}`; there are {there}")).at(path.display()))
+    columns: &[Column<'_>],
+    there: &[&str],
+    remedy: impl Fn(&Column<'_>) -> String,
+) -> Result<Vec<usize>> {
+    const SHOWN: usize = 20;
+    let place = |column: &Column<'_>| {
+        let mut places = (0..there.len()).filter(|n| there[*n] == column.name);
+        match (places.next(), places.next()) {
+            (Some(place), None) => return Ok(place),
+            (Some(_), Some(_)) => {
+                let what = format!("two columns are called `{}`", column.name);
+                return Err(Error::new(what).at(path.display()).fix("a name of its own for each"));
+            }
+            _ => {}
         }
-        None => Ok(()),
+        let mut shown = there.iter().take(SHOWN).map(|name| clipped(name)).collect::<Vec<_>>().join(", ");
+        if there.len() > SHOWN {
+            shown += &format!(" and {} more", there.len() - SHOWN);
+        }
+        let what = format!("no column is called `{}`; there are {shown}", clipped(column.name));
+        Err(Error::new(what).at(path.display()).fix(remedy(column)))
+    };
+    columns.iter().map(place).collect()
+}
+
+/// The setting that would name a column that is there.
+pub(super) fn named(column: &Column, there: &[&str]) -> String {
+    let near = alike(column.name, there).map_or(String::new(), |name| format!(" = \"{}\"", clipped(&name)));
+    let none =
+        if column.optional { format!("; or `{} = false` where there is none", column.setting) } else { String::new() };
+    format!("`{}{near}`, the name of that column{none}", column.setting)
+}
+
+/// The column that was probably meant.
+fn alike(name: &str, there: &[&str]) -> Option<String> {
+    let plain = |name: &str| name.to_lowercase().replace(['_', '-', ' '], "");
+    let stem = |name: &str| plain(name).trim_end_matches("id").trim_end_matches("column").to_string();
+    let same = there.iter().find(|other| plain(other) == plain(name) || stem(other) == stem(name));
+    same.map(|name| (*name).to_string()).or_else(|| nearest(name, there.iter().copied()))
+}
+
+/// A name for a message, which prints no file.
+fn clipped(name: &str) -> String {
+    match name.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_string(),
     }
 }

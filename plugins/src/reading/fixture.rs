@@ -63,6 +63,7 @@ pub(crate) fn corpus(users: &[&str], items: &[(&str, &str)], interactions: &[(u3
         id: items.iter().map(|(id, _)| (*id).to_string()).collect(),
         title: items.iter().map(|(_, title)| (*title).to_string()).collect(),
         image: vec![None; items.len()],
+        ..Items::default()
     };
     let interactions = Interactions {
         user: interactions.iter().map(|row| row.0).collect(),

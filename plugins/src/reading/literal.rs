@@ -1,15 +1,44 @@
 //! One dictionary on one line, as JSON or as Python prints it: `{"a": 1}`, `{u'a': "it's", 'b': None}`. Values that
 //! nobody asks for are passed over without a copy.
 
-use super::Line;
-use framework::error::Result;
+use super::columns::Cell;
+use super::source::{self, Encoding};
+use super::times::iso_moment;
+use super::{Line, Place};
+use framework::context::is_interrupted;
+use framework::error::{Error, Explain, Result};
+use serde_json::Value;
 use std::borrow::Cow;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::result;
+
+/// A value that is there.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Literal<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// A number, or true or false, as it stands.
+    Number(&'a str),
+    /// A list, as it stands.
+    List(&'a str),
+    /// A dictionary, as it stands.
+    Dictionary(&'a str),
+}
+
+const FIX: &str = "an object per line, as JSON or as Python prints a dictionary; or one array of them";
 
 /// The value of each of `keys`: a text without its quotes, a number as it stands. `None` where a key is missing, and
 /// where the value is none, a list or a dictionary.
 pub(crate) fn fields<'a, const N: usize>(line: Line<'a>, keys: [Option<&str>; N]) -> Result<[Option<Cow<'a, str>>; N]> {
-    read(line.text, keys).map_err(|what| line.place.broken(what))
+    let mut values: [Option<Literal<'a>>; N] = std::array::from_fn(|_| None);
+    read(line.text, &mut |key| keys.iter().position(|wanted| *wanted == Some(key)), &mut values)
+        .map_err(|what| line.place.broken(what).fix(FIX))?;
+    Ok(values.map(|value| match value {
+        Some(Literal::Text(text)) => Some(text),
+        Some(Literal::Number(text)) => Some(Cow::Borrowed(text)),
+        _ => None,
+    }))
 }
 
 /// The value of each of `keys`, which must all be there.
@@ -21,20 +50,44 @@ pub(crate) fn required<'a, const N: usize>(line: Line<'a>, keys: [&str; N]) -> R
     }
 }
 
-fn read<'a, const N: usize>(
+/// The value of each of `keys`, of any kind; `None` where it is missing or none.
+pub(crate) fn literals<'a>(line: Line<'a>, keys: &[&str]) -> Result<Vec<Option<Literal<'a>>>> {
+    let mut values: Vec<Option<Literal<'a>>> = keys.iter().map(|_| None).collect();
+    read(line.text, &mut |key| keys.iter().position(|wanted| *wanted == key), &mut values)
+        .map_err(|what| line.place.broken(what).fix(FIX))?;
+    Ok(values)
+}
+
+/// The keys of an object.
+pub(crate) fn keys(line: Line<'_>) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    let mut add = |key: &str| {
+        keys.push(key.to_string());
+        None
+    };
+    read(line.text, &mut add, &mut []).map_err(|what| line.place.broken(what).fix(FIX))?;
+    Ok(keys)
+}
+
+/// Reads an object; `place_of` says where among `values` that of a key goes, if it is wanted.
+fn read<'a>(
     text: &'a str,
-    keys: [Option<&str>; N],
-) -> result::Result<[Option<Cow<'a, str>>; N], String> {
+    place_of: &mut dyn FnMut(&str) -> Option<usize>,
+    values: &mut [Option<Literal<'a>>],
+) -> result::Result<(), String> {
     let mut cursor = Cursor { text, at: 0 };
-    let mut values: [Option<Cow<'a, str>>; N] = std::array::from_fn(|_| None);
     cursor.expect(b'{')?;
     while !cursor.takes(b'}') {
         let Some(key) = cursor.quoted()? else { return Err(cursor.unexpected("a key")) };
         cursor.expect(b':')?;
         let value = cursor.value()?;
-        let key = key.decode();
-        if let Some(n) = keys.iter().position(|wanted| *wanted == Some(&*key)) {
-            values[n] = value.map(Raw::decode);
+        if let Some(n) = place_of(&key.decode()) {
+            values[n] = value.map(|(kind, raw)| match kind {
+                Kind::Text => Literal::Text(raw.decode()),
+                Kind::Number => Literal::Number(raw.text),
+                Kind::List => Literal::List(raw.text),
+                Kind::Dictionary => Literal::Dictionary(raw.text),
+            });
         }
         if !cursor.takes(b',') {
             cursor.expect(b'}')?;
@@ -45,7 +98,143 @@ fn read<'a, const N: usize>(
     if cursor.peek().is_some() {
         return Err(cursor.unexpected("the end of the line"));
     }
-    Ok(values)
+    Ok(())
+}
+
+impl<'a> Literal<'a> {
+    /// It as a table's cell. A dictionary is a value where it is one of MongoDB's: `{"$date": …}`, `{"$oid": …}`.
+    pub(crate) fn into_cell(self) -> Cell<'a> {
+        match self {
+            Self::Text(text) => Cell::Text(text),
+            Self::Number(text) => Cell::Number(Cow::Borrowed(text)),
+            Self::List(text) => Cell::List(values_in(text)),
+            Self::Dictionary(text) => mongo(text).unwrap_or(Cell::Nested),
+        }
+    }
+}
+
+/// The values in a list, whatever stands in what, parted by `, `.
+fn values_in(text: &str) -> String {
+    let (mut cursor, mut values) = (Cursor { text, at: 0 }, Vec::new());
+    loop {
+        cursor.skip_blanks();
+        match cursor.peek() {
+            None => return values.join(", "),
+            Some(b'[' | b']' | b'(' | b')' | b'{' | b'}' | b',' | b':') => cursor.at += 1,
+            Some(_) => match cursor.value() {
+                Ok(Some((_, raw))) => values.push(raw.decode().into_owned()),
+                Ok(None) => {}
+                // It was passed over once, so this is a value that only lists have.
+                Err(_) => return values.join(", "),
+            },
+        }
+    }
+}
+
+/// What MongoDB's extended JSON writes as a dictionary.
+fn mongo<'a>(text: &str) -> Option<Cell<'a>> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let (key, value) = value.as_object().filter(|object| object.len() == 1)?.iter().next()?;
+    let number = |value: &Value| value.as_i64().or_else(|| value["$numberLong"].as_str()?.parse().ok());
+    match (key.as_str(), value) {
+        ("$date", Value::String(text)) => iso_moment(text).map(Cell::Moment),
+        ("$date", value) => Some(Cell::Moment(number(value)?.checked_mul(1000)?)),
+        ("$oid" | "$uuid", Value::String(text)) => Some(Cell::Text(Cow::Owned(text.clone()))),
+        ("$numberLong" | "$numberInt" | "$numberDouble" | "$numberDecimal", Value::String(text)) => {
+            Some(Cell::Number(Cow::Owned(text.clone())))
+        }
+        _ => None,
+    }
+}
+
+/// Calls `each` for every object of an array, with the line that it begins on; one object at a time in memory.
+pub(super) fn array(path: &Path, encoding: Encoding, each: &mut dyn FnMut(Line<'_>) -> Result<()>) -> Result<()> {
+    let mut source = BufReader::with_capacity(1 << 18, source::open(path, encoding)?);
+    let mut scan = Scan { depth: 0, quote: None, escaped: false, ended: false };
+    let (mut text, mut line, mut begin) = (Vec::new(), 1, 1);
+    let place = |number| Place { path, unit: "line", number };
+    loop {
+        let chunk = source.fill_buf().explain("reading a file of the dataset", path.display())?;
+        if is_interrupted() {
+            return Err(Error::interrupted());
+        }
+        if chunk.is_empty() {
+            return match scan.ended {
+                true => Ok(()),
+                false => Err(place(line).broken("the file ends within its array").fix("the whole file")),
+            };
+        }
+        let size = chunk.len();
+        for byte in chunk {
+            let outside = scan.depth < 2;
+            let Some(complete) = scan.step(*byte) else {
+                return Err(place(line).broken(format!("`{}` where an object should be", char::from(*byte))).fix(FIX));
+            };
+            if scan.depth > 1 || complete {
+                if outside {
+                    begin = line;
+                }
+                text.push(*byte);
+            }
+            line += usize::from(*byte == b'\n');
+            if complete {
+                let object = String::from_utf8(std::mem::take(&mut text));
+                let object = object.map_err(|_| place(begin).broken("the text is not UTF-8"))?;
+                each(Line { text: &object, place: place(begin) })?;
+            }
+            if text.len() > super::lines::LONGEST as usize {
+                return Err(place(begin).broken("an object of more than 64 MiB").fix(FIX));
+            }
+        }
+        source.consume(size);
+    }
+}
+
+/// How deep a text of JSON is at a byte.
+struct Scan {
+    /// 1 within the array, 2 within an object of it.
+    depth: usize,
+    quote: Option<u8>,
+    escaped: bool,
+    ended: bool,
+}
+
+impl Scan {
+    /// Goes on by a byte; says whether an object ends with it. None where it cannot stand there.
+    fn step(&mut self, byte: u8) -> Option<bool> {
+        if let Some(quote) = self.quote {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                _ if byte == quote => self.quote = None,
+                _ => {}
+            }
+            return Some(false);
+        }
+        match byte {
+            b'[' if self.depth == 0 && !self.ended => self.depth = 1,
+            b']' if self.depth == 1 => (self.depth, self.ended) = (0, true),
+            b'{' if self.depth == 1 => self.depth = 2,
+            b'"' | b'\'' if self.depth > 1 => self.quote = Some(byte),
+            b'{' | b'[' | b'(' if self.depth > 1 => self.depth += 1,
+            b'}' | b']' | b')' if self.depth > 1 => {
+                self.depth -= 1;
+                return Some(self.depth == 1);
+            }
+            _ if self.depth > 1 || byte.is_ascii_whitespace() => {}
+            b',' if self.depth == 1 => {}
+            _ => return None,
+        }
+        Some(false)
+    }
+}
+
+/// What a value is.
+enum Kind {
+    Text,
+    Number,
+    List,
+    Dictionary,
 }
 
 /// A value as it stands.
@@ -122,27 +311,30 @@ impl<'a> Cursor<'a> {
         Ok(Some(Raw { text: &self.text[start..at], escaped, unicode }))
     }
 
-    /// The value that comes next; `None` for none, lists and dictionaries.
-    fn value(&mut self) -> result::Result<Option<Raw<'a>>, String> {
+    /// The value that comes next; `None` for none and for what is no number.
+    fn value(&mut self) -> result::Result<Option<(Kind, Raw<'a>)>, String> {
         if let Some(text) = self.quoted()? {
-            return Ok(Some(text));
+            return Ok(Some((Kind::Text, text)));
         }
-        if matches!(self.peek(), Some(b'[' | b'{' | b'(')) {
+        let start = self.at;
+        let plain = |text| Raw { text, escaped: false, unicode: true };
+        if let Some(open @ (b'[' | b'{' | b'(')) = self.peek() {
             self.skip_nested()?;
-            return Ok(None);
+            let kind = if open == b'{' { Kind::Dictionary } else { Kind::List };
+            return Ok(Some((kind, plain(&self.text[start..self.at]))));
         }
         let rest = &self.text[self.at..];
         let is_end = |byte: u8| matches!(byte, b',' | b'}' | b']' | b')') || byte.is_ascii_whitespace();
         let text = &rest[..rest.bytes().position(is_end).unwrap_or(rest.len())];
         let is_number = text.starts_with(|first: char| first.is_ascii_digit() || first == '-');
         let value = match text {
-            "null" | "None" | "NaN" | "nan" => None,
+            "null" | "None" | "NaN" | "nan" | "Infinity" | "-Infinity" | "inf" | "-inf" | "-NaN" | "-nan" => None,
             "true" | "True" | "false" | "False" => Some(text),
             _ if is_number => Some(text),
             _ => return Err(self.unexpected("a value")),
         };
         self.at += text.len();
-        Ok(value.map(|text| Raw { text, escaped: false, unicode: true }))
+        Ok(value.map(|text| (Kind::Number, plain(text))))
     }
 
     fn skip_nested(&mut self) -> result::Result<(), String> {

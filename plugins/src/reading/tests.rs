@@ -1,7 +1,10 @@
-use super::{Ids, Lines, Pictures, catalogue, in_seconds, milliseconds, one_line, present, push_sequence};
+use super::source::Encoding;
+use super::{Ids, Lines, Pictures, catalogue, one_line, present, push_sequence, short};
 use crate::reading::fixture::{PNG, cache, pack, says, write};
-use framework::corpus::{Interactions, Part};
-use framework::error::Result;
+use framework::corpus::Interactions;
+use framework::error::{Error, Result};
+use framework::plugin::Setting;
+use framework::problem::Reader;
 use std::path::Path;
 
 /// The lines of a file, and whether its end is whole.
@@ -36,7 +39,7 @@ fn damaged_files_are_found_with_their_line() {
     check("cut.txt", &["truncated", "cut.txt, line 2"]);
     check("latin.txt", &["not UTF-8", "latin.txt, line 2"]);
     check("cut.gz", &["the packed file is truncated", "cut.gz, line "]);
-    check("plain.gz", &["cannot be read", "gzip", "plain.gz, line 1"]);
+    check("plain.gz", &["cannot be read", "does not begin as a packed file", "plain.gz"]);
     check("none.txt", &["opening", "none.txt"]);
 }
 
@@ -56,23 +59,54 @@ fn ids_keep_the_order_of_their_appearance() {
 }
 
 #[test]
-fn times_become_seconds_and_keep_their_order() {
-    let times = ["881250949", "1.5", "1e3", "-2", "x", "nan", "9223372036854775807"].map(milliseconds);
-    assert_eq!(times, [Some(881_250_949_000), Some(1500), Some(1_000_000), Some(-2000), None, None, None]);
-    let rows = |timestamp: &[i64]| Interactions {
-        user: vec![0; 3],
-        item: vec![5, 6, 7],
-        timestamp: timestamp.to_vec(),
-        part: vec![Part::Train, Part::Validation, Part::Test],
-        milliseconds: false,
-    };
-    let seconds = in_seconds(rows(&[3000, 1000, 2000]));
-    assert_eq!((seconds.item, seconds.timestamp), (vec![5, 6, 7], vec![3, 1, 2]));
-    let within = in_seconds(rows(&[1900, 1200, 1900]));
-    assert_eq!((within.item, within.timestamp, within.milliseconds), (vec![5, 6, 7], vec![1900, 1200, 1900], true));
+fn a_sequence_has_places_for_times() {
     let mut sequence = Interactions::default();
     push_sequence(&mut sequence, 4, &[9, 8]);
     assert_eq!((sequence.user, sequence.item, sequence.timestamp), (vec![4, 4], vec![9, 8], vec![0, 1]));
+}
+
+#[test]
+fn messages_print_no_file() {
+    assert_eq!(short("a \"b\""), r#""a \"b\"""#);
+    assert!(short(&"é".repeat(1000)).chars().count() < 70);
+}
+
+#[test]
+fn packed_and_encoded_files_are_read_by_what_they_are() {
+    let (text, folder) = ("one\ntwo\n", cache(&[]));
+    let write = |name: &str, bytes: &[u8]| write(folder.path(), name, bytes);
+    let zstd = zstd::encode_all(text.as_bytes(), 3).expect("packed");
+    let two = [pack("one\n"), pack("two\n"), vec![0; 512]].concat();
+    for (name, bytes) in
+        [("a.zst", zstd.clone()), ("a.csv", zstd), ("b.GZ", pack(text)), ("b.csv", pack(text)), ("c.gz", two)]
+    {
+        write(name, &bytes);
+        assert_eq!(lines(&folder.path().join(name)).expect(name), ["one", "two"], "{name}");
+    }
+    let garbage = [pack(text), b"<html>".to_vec()].concat();
+    write("d.gz", &garbage);
+    says(
+        lines(&folder.path().join("d.gz")),
+        &["behind the end of the packed data there are other bytes", "d.gz, line 3"],
+    );
+    write("e.zst", &zstd::encode_all(&[7; 100_000][..], 3).expect("packed")[..12]);
+    says(lines(&folder.path().join("e.zst")), &["e.zst, line 1"]);
+    write("f.txt", b"\xff\xfeo\0n\0e\0\n\0");
+    says(lines(&folder.path().join("f.txt")), &["the file is UTF-16", "encoding = \"utf-16le\""]);
+    write("g.txt", b"one\rtwo\r");
+    says(lines(&folder.path().join("g.txt")), &["carriage returns alone", "g.txt, line 1"]);
+    let in_words = |name: &str, encoding: &str| {
+        let encoding = Encoding::read(&encoding.into(), &mut Reader::default()).expect("an encoding");
+        let mut lines = Lines::open_in(&folder.path().join(name), encoding)?;
+        lines.advance()?;
+        Ok::<String, Error>(lines.line().text.to_string())
+    };
+    assert_eq!(in_words("f.txt", "utf-16le").expect("text"), "one");
+    write("h.txt", b"caf\xe9\n");
+    assert_eq!(in_words("h.txt", "latin1").expect("text"), "café");
+    says(in_words("h.txt", "shift_jis"), &["bytes that are not Shift_JIS", "h.txt, line 1"]);
+    let mut reader = Reader::default();
+    assert!(Encoding::read(&"klingon".into(), &mut reader).is_none() && reader.problems.len() == 1);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Vectors of a table with their ids: each number in a column of its own, or all of them in one column.
 
-use super::columns::{Format, check, texts};
+use super::columns::{Column, Format, Layout, named, places};
 use super::delimited::Rows;
-use super::{Lines, Place};
+use super::parquet;
+use super::{Lines, Place, short};
 use framework::error::{Error, Explain, Result};
 use polars::prelude::{ArrowDataType, DataFrame, DataType, ParquetReader, SerReader};
 use serde_json::{Map, Value};
@@ -16,6 +17,15 @@ pub(crate) struct Columns<'a> {
     pub(crate) id: &'a str,
     /// The column of vectors; without one, every other column holds one number of them.
     pub(crate) list: Option<&'a str>,
+}
+
+impl Columns<'_> {
+    /// An error that lists the columns there are, where a wanted one is none of them.
+    fn check(&self, path: &Path, there: &[&str]) -> Result<()> {
+        let list = self.list.map(|name| Column::optional("vector_column", name));
+        let wanted: Vec<Column<'_>> = [Column::new("id_column", self.id)].into_iter().chain(list).collect();
+        places(path, &wanted, there, |column| named(column, there)).map(drop)
+    }
 }
 
 /// What a row says: its id, which may be missing, and its vector.
@@ -44,22 +54,21 @@ pub(crate) fn each_vector(
         }
     };
     match Format::required(path)? {
-        Format::Delimited(separator) => delimited(path, separator, columns, &mut checked),
+        Format::Delimited(separator) => delimited(path, separator.unwrap_or(","), columns, &mut checked),
         Format::Json => json(path, columns, &mut checked),
-        Format::Parquet => parquet(path, columns, &mut checked),
+        Format::Parquet => from_parquet(path, columns, &mut checked),
     }
 }
 
-fn delimited(path: &Path, separator: char, columns: Columns<'_>, each: &mut Each<'_>) -> Result<()> {
-    let mut rows = Rows::open(path, separator, true)?;
+fn delimited(path: &Path, separator: &str, columns: Columns<'_>, each: &mut Each<'_>) -> Result<()> {
+    let mut rows = Rows::open_as(path, separator, &Layout::default())?;
     let header = rows.header().to_vec();
     let place = |name: &str| header.iter().position(|column| column == name);
-    let wanted = [Some(columns.id), columns.list, None];
-    check(path, wanted, |name| place(name).is_some(), header.iter().map(String::as_str))?;
+    columns.check(path, &header.iter().map(String::as_str).collect::<Vec<_>>())?;
     let (id, list) = (place(columns.id), columns.list.and_then(place));
     while let Some(row) = rows.advance()? {
         let number = |n: usize, text: &str| {
-            let wrong = || row.place.broken(format!("`{}` is {text:?}, not a number", header[n]));
+            let wrong = || row.place.broken(format!("`{}` is {}, not a number", header[n], short(text)));
             text.trim().parse::<f32>().map_err(|_| wrong())
         };
         let is_separator = |c: char| matches!(c, ',' | '[' | ']') || c.is_whitespace();
@@ -85,8 +94,7 @@ fn json(path: &Path, columns: Columns<'_>, each: &mut Each<'_>) -> Result<()> {
         let object = serde_json::from_str::<Map<String, Value>>(line.text);
         let object = object.map_err(|error| line.place.broken(format!("no object in JSON: {error}")))?;
         if others.is_none() {
-            let wanted = [Some(columns.id), columns.list, None];
-            check(path, wanted, |name| object.contains_key(name), object.keys().map(String::as_str))?;
+            columns.check(path, &object.keys().map(String::as_str).collect::<Vec<_>>())?;
         }
         let others: &Vec<String> =
             others.get_or_insert_with(|| object.keys().filter(|key| *key != columns.id).cloned().collect());
@@ -115,17 +123,16 @@ fn floats<'a>(values: impl Iterator<Item = Option<&'a Value>>) -> Option<Vec<f32
     values.map(|value| value?.as_f64().map(|number| number as f32)).collect()
 }
 
-fn parquet(path: &Path, columns: Columns<'_>, each: &mut Each<'_>) -> Result<()> {
+fn from_parquet(path: &Path, columns: Columns<'_>, each: &mut Each<'_>) -> Result<()> {
     let file = File::open(path).explain("opening a table of vectors", path.display())?;
     let mut reader = ParquetReader::new(file);
     let schema = reader.schema().explain("reading parquet", path.display())?;
     let there = || schema.iter_names().map(|name| name.as_str());
-    check(path, [Some(columns.id), columns.list, None], |name| schema.contains(name), there())?;
+    columns.check(path, &there().collect::<Vec<_>>())?;
     let names: Vec<&str> = match columns.list {
         Some(list) => vec![list],
         None => there().filter(|name| *name != columns.id).collect(),
     };
-    // What polars was built without would make it panic.
     let is_right = |name: &str| schema.get(name).is_some_and(|field| holds(&field.dtype, columns.list.is_some()));
     if let Some(name) = names.iter().find(|name| !is_right(name)) {
         let what = if columns.list.is_some() { "lists of no fixed length of numbers" } else { "numbers" };
@@ -133,14 +140,14 @@ fn parquet(path: &Path, columns: Columns<'_>, each: &mut Each<'_>) -> Result<()>
     }
     let wanted: Vec<String> = names.iter().chain([&columns.id]).map(|name| (*name).to_string()).collect();
     let table = reader.with_columns(Some(wanted)).finish().explain("reading parquet", path.display())?;
-    let ids = texts(&table, columns.id, path)?;
+    let ids = parquet::ids(&table, &Column::new("id_column", columns.id), path)?;
     let vectors = match columns.list {
         Some(list) => lists(&table, list, path)?,
         None => side_by_side(&table, &names, path)?,
     };
     for ((id, vector), number) in ids.iter().zip(vectors).zip(1..) {
         let place = Place { path, unit: "row", number };
-        each(place, id, vector.ok_or_else(|| place.broken("a number is missing"))?)?;
+        each(place, id.as_deref(), vector.ok_or_else(|| place.broken("a number is missing"))?)?;
     }
     Ok(())
 }

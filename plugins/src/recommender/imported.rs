@@ -1,6 +1,6 @@
 //! Lists that other software made.
 
-use crate::reading::columns::{Format, each_row};
+use crate::reading::columns::{Column, Format, Layout, each_row};
 use crate::reading::{Lines, Place};
 use burn::tensor::{Tensor, TensorData};
 use framework::context::Context;
@@ -85,15 +85,15 @@ impl Imported {
             Ok(())
         };
         if Format::of(&self.file).is_some() {
-            each_row(
-                &self.file,
-                [Some("user_id"), Some("item_id"), Some("score")],
-                true,
-                |place, cells| match cells {
-                    [Some(user), Some(item), Some(score)] => add(place, [user, item, score]),
-                    _ => Err(place.broken("a value is missing")),
-                },
-            )?;
+            let columns = ["user_id", "item_id", "score"].map(|name| Column::new("the file", name));
+            each_row(&self.file, &Layout::default(), &columns, &mut |place, cells| match (
+                cells[0].id(),
+                cells[1].id(),
+                cells[2].text(),
+            ) {
+                (Some(user), Some(item), Some(score)) => add(place, [&user, &item, &score]),
+                _ => Err(place.broken("a value is missing")),
+            })?;
         } else {
             trec(&self.file, &mut add)?;
         }

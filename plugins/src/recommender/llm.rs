@@ -28,7 +28,8 @@ framework::plugin! {
         /// What writes a text about the user's preferences for the prompt, if anything does.
         aggregator: Option<Pick<dyn Aggregator>> = None,
         /// The prompt's template, built in or a file; it is given `history` (titles, oldest first), `candidate` (a title)
-        /// and `preference` (a text, perhaps empty).
+        /// and `preference` (a text, perhaps empty); and with the attributes that the dataset keeps, `history_items` and
+        /// `candidate_item` (`candidate_item.title`, `candidate_item.brand`).
         prompt: String = "tallrec".into(),
         /// The answer that means yes.
         yes: String = "Yes".into(),
@@ -92,7 +93,8 @@ impl Recommender for Llm {
 impl Llm {
     /// What prompts are made of.
     fn texts(&self, train: &Train) -> Result<Vec<String>> {
-        Ok(train.items.title.iter().cloned().chain([Template::open(&self.prompt)?.text]).collect())
+        let attributes = train.items.attributes.iter().flat_map(|attribute| attribute.values.iter().flatten());
+        Ok(train.items.title.iter().chain(attributes).cloned().chain([Template::open(&self.prompt)?.text]).collect())
     }
 
     fn judge(&self, model: Arc<dyn Model>, train: &Train) -> Result<Judge> {
@@ -179,9 +181,17 @@ impl Judge {
     /// A prompt for each candidate.
     fn prompts(&self, history: &[u32], candidates: &[u32], preference: &str) -> Result<Vec<Prompt>> {
         let title = |item: &u32| self.items.title[*item as usize].as_str();
-        let history: Vec<&str> = history[history.len().saturating_sub(self.max_history)..].iter().map(title).collect();
+        let recent = &history[history.len().saturating_sub(self.max_history)..];
+        let titles: Vec<&str> = recent.iter().map(title).collect();
+        let items: Vec<_> = recent.iter().map(|item| self.items.in_words(*item)).collect();
         let prompt = |item: &u32| {
-            self.template.fill(json!({ "history": history, "candidate": title(item), "preference": preference }))
+            self.template.fill(json!({
+                "history": titles,
+                "history_items": items,
+                "candidate": title(item),
+                "candidate_item": self.items.in_words(*item),
+                "preference": preference,
+            }))
         };
         candidates.iter().map(prompt).collect()
     }

@@ -27,8 +27,9 @@ impl SplitRule for Given {
         };
         let cuts = users.iter().zip(parts).enumerate().map(|(user, (_, parts))| {
             self.cut_one(parts).ok_or_else(|| {
+                let user = source.users.get(user).map_or(format!("number {user}"), String::clone);
                 let what = "interactions that are not in the order training, validation, test";
-                Error::new(format!("leak: user {user} of those that the k-core left, counted from 0, has {what}"))
+                Error::new(format!("leak: user {user} has {what}"))
                     .at("protocol.split `given`")
                     .fix("files that divide each user's interactions in time; or the rule `ratio`, which does")
             })
@@ -97,7 +98,7 @@ mod tests {
     fn training_on_what_comes_after_a_target_is_refused() {
         for parts in [&[Train, Test, Train][..], &[Train, Test, Validation], &[History, Train, Test]] {
             let message = cuts(Target::First, &[&[Train], parts]).expect_err("a leak").to_string();
-            assert!(message.contains("leak: user 1"), "{message}");
+            assert!(message.contains("leak: user number 1"), "{message}");
         }
         assert!(Given { target: Target::First }.cut(&[], Source::default()).is_err());
     }

@@ -1,5 +1,6 @@
 //! `ablate data`: what a spec's data set is made of, before and after the protocol.
 
+use super::rows;
 use crate::{BuiltIn, Cli};
 use framework::ablation::Plan;
 use framework::corpus::Corpus;
@@ -34,6 +35,8 @@ struct Profile {
     items_without_picture: usize,
     /// Users by their number of interactions: from, to, how many.
     histogram: Vec<(usize, usize, usize)>,
+    /// What the reader left out, took for something or doubts.
+    notes: Vec<String>,
     /// What the protocol leaves, and how it divides it; none where it refuses the data.
     protocol: Option<Statistics>,
 }
@@ -61,15 +64,23 @@ impl Spread {
 
 impl Cli {
     /// Prints the profile of a plan's data set.
-    pub(crate) fn data(&self, plan: &Plan, built_in: BuiltIn, json: bool) -> Result<()> {
+    pub(crate) fn data(&self, plan: &Plan, built_in: BuiltIn, rows: usize, json: bool) -> Result<()> {
         let progress = Progress::default();
         let mut runner = Runner::new(self.store()?, self.cache()?, progress, built_in.code, Vec::new());
         let corpus = runner.corpus(plan)?;
         let split = protocol::split(&corpus, &plan.spec.protocol, plan.spec.evaluator.selects_by());
         let profile = Profile::new(plan, &corpus, split.as_ref().ok().map(|split| split.statistics.clone()));
+        let mut shown = serde_json::json!(profile);
+        if rows > 0 {
+            shown["first"] = rows::first(&corpus, rows);
+        }
         match json {
-            true => println!("{:#}", serde_json::json!(profile)),
-            false => print!("{}", profile.in_words()),
+            true => println!("{shown:#}"),
+            false => print!(
+                "{}{}",
+                profile.in_words(),
+                if rows > 0 { rows::in_words(&shown["first"]) } else { String::new() }
+            ),
         }
         split.map(drop)
     }
@@ -91,8 +102,8 @@ impl Profile {
         let mut titles: Vec<&String> = titled.map(|(title, _)| title).filter(|title| !title.is_empty()).collect();
         titles.sort_unstable();
         let shared = titles.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(<[_]>::len).sum();
-        let unit = if data.milliseconds { 1000 } else { 1 };
-        let moment = |time: Option<&i64>| time.map(|time| moment(time.div_euclid(unit))).unwrap_or_default();
+        let unit = data.unit.per_second();
+        let moment = |time: Option<&i64>| time.map(|time| rows::moment(*time, unit)).unwrap_or_default();
         Self {
             dataset: plan.spec.dataset.name().to_owned(),
             users,
@@ -108,6 +119,7 @@ impl Profile {
             items_without_title: items - titles.len(),
             items_with_shared_title: shared,
             items_without_picture: corpus.items.image.iter().filter(|image| image.is_none()).count(),
+            notes: corpus.notes.clone(),
             protocol,
         }
     }
@@ -146,6 +158,7 @@ impl Profile {
                 ("test cases", kept.test_cases.to_string()),
                 ("cold targets", share(kept.cold_targets, kept.test_cases)),
                 ("repeated targets", share(kept.repeated_targets, kept.test_cases)),
+                ("given targets", given_targets(kept)),
                 (
                     "leak",
                     match kept.leak_rate {
@@ -158,6 +171,7 @@ impl Profile {
             ]
         }));
         let mut text: String = lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect();
+        self.notes.iter().for_each(|note| text.push_str(&format!("{:<16} {note}\n", "note")));
         let most = self.histogram.iter().map(|(_, _, users)| *users).max().unwrap_or(1).max(1);
         text.push_str("\ninteractions     users\n");
         for (from, to, users) in &self.histogram {
@@ -165,6 +179,17 @@ impl Profile {
             text.push_str(&format!("{range:<16} {users:<8} {}\n", "#".repeat((users * 40).div_ceil(most))));
         }
         text
+    }
+}
+
+/// What the k-core left of the data's own split.
+fn given_targets(kept: &Statistics) -> String {
+    match kept.given_targets {
+        Some([validation, test]) => format!(
+            "{} of {} of validation and {} of {} of test are left",
+            validation.left, validation.given, test.left, test.given
+        ),
+        None => "none: the protocol divides the data".to_owned(),
     }
 }
 
@@ -179,12 +204,6 @@ fn histogram(lengths: &[usize]) -> Vec<(usize, usize, usize)> {
         from = to + 1;
     }
     bins
-}
-
-/// Seconds since 1970 as a date and time in UTC; as they are where they cannot be that.
-fn moment(seconds: i64) -> String {
-    chrono::DateTime::from_timestamp(seconds, 0)
-        .map_or(seconds.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 #[cfg(test)]

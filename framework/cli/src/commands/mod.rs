@@ -4,6 +4,7 @@ mod data;
 mod estimate;
 mod housekeeping;
 mod models;
+mod rows;
 mod run;
 mod runs;
 mod specs;

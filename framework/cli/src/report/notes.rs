@@ -130,7 +130,7 @@ pub(super) fn data_and_protocol(first: &Value) -> Vec<String> {
         Some(rate) => format!("{:.1} % of training is later than the average test target", rate * 100.0),
         None => "how much of training is later than the test targets is not known".to_owned(),
     };
-    vec![
+    let mut lines = vec![
         format!(
             "data: {} users, {} items, {} interactions; {ties}{copies}{}",
             data["users"],
@@ -158,7 +158,27 @@ pub(super) fn data_and_protocol(first: &Value) -> Vec<String> {
                 None => String::new(),
             } + &repeats(data)
         ),
-    ]
+    ];
+    lines.extend(given_targets(data));
+    lines.extend(
+        data["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).map(|note| format!("data: {note}")),
+    );
+    lines
+}
+
+/// What the k-core took of a split that the data itself gives.
+fn given_targets(data: &Value) -> Option<String> {
+    let [given, left] = ["given", "left"].map(|key| {
+        ["/given_targets/0/", "/given_targets/1/"]
+            .map(|at| data.pointer(&format!("{at}{key}")).and_then(Value::as_u64).unwrap_or(0))
+    });
+    (given != left).then(|| {
+        format!(
+            "WARNING: the k-core took {} of {} validation interactions and {} of {} test interactions that the data's own split \
+             holds out, so this is not the published split; `protocol.k_core = 0` keeps all",
+            given[0] - left[0], given[0], given[1] - left[1], given[1]
+        )
+    })
 }
 
 /// How many interactions share a time, and what their order decided.

@@ -4,7 +4,14 @@ use framework::roles::Dataset;
 use std::time::Instant;
 
 fn dataset(release: Release) -> AmazonReviews {
-    AmazonReviews { category: "Toys".into(), release, folder: None, images: "images".into() }
+    AmazonReviews {
+        category: "Toys".into(),
+        release,
+        folder: None,
+        images: "images".into(),
+        min_rating: 0.0,
+        attributes: Vec::new(),
+    }
 }
 
 const REVIEWS_2014: &str = r#"{"reviewerID": "A1", "asin": "p2", "reviewerName": "J. \"Ann\"", "helpful": [3, 4], "reviewText": "I'm {glad}.", "overall": 5.0, "unixReviewTime": 1391040000, "reviewTime": "01 30, 2014"}

@@ -1,6 +1,7 @@
 use super::Table;
 use crate::reading::fixture::{PNG, cache, corpus, load, pack, real, says, untimed, write};
 use framework::corpus::{Corpus, Part};
+use framework::error::Result;
 use framework::plugin::Setting;
 use framework::problem::Reader;
 use framework::roles::Dataset;
@@ -102,12 +103,11 @@ fn times_are_read_in_their_unit() {
     let text = read("rfc3339", text).expect("text");
     assert_eq!(text.0, [1_583_020_799_000, 1_583_020_800_500, 3_600_000]);
     let wrong = [
-        ("seconds", "1588687728923", "the time is \"1588687728923\", not seconds since 1970"),
+        ("seconds", "1588687728923", "the time is \"1588687728923\", which in seconds is no year before 5138"),
         ("seconds", "soon", "the time is \"soon\""),
         ("seconds", "", "`timestamp` is missing"),
-        ("milliseconds", "nan", "not milliseconds since 1970"),
+        ("milliseconds", "nan", "`timestamp` is missing"),
         ("rfc3339", "2020-02-30T00:00:00Z", "not a time such as 2020-02-29T23:59:59Z"),
-        ("rfc3339", "2020-02-29", "not a time such as"),
     ];
     for (unit, time, what) in wrong {
         let good = if unit == "rfc3339" { "2020-02-29T23:59:59Z" } else { "1" };
@@ -150,18 +150,22 @@ fn damages_are_found_with_their_line() {
         let files = [("own/interactions.csv", interactions), ("own/items.csv", items)];
         says(load(&dataset(""), cache(&files).path()), words);
     };
-    let fix = "fix: tables as the settings say";
     check(
         "user,item_id,timestamp\n",
         ITEMS,
-        &["no column is called `user_id`; there are user, item_id, timestamp", fix],
+        &["no column is called `user_id`; there are user, item_id, timestamp", "fix: `user_column = \"user\"`"],
     );
     check(&INTERACTIONS.replace("bob", ""), ITEMS, &["`user_id` is missing", "interactions.csv, line 3"]);
     check(&INTERACTIONS.replace(",1500000000", ""), ITEMS, &["2 fields instead of 3", "interactions.csv, line 4"]);
     check(&INTERACTIONS.replace("i2", "i8"), ITEMS, &["item \"i8\" is not among the items", "line 2"]);
     check(INTERACTIONS, &ITEMS.replace("i3", "i2"), &["item \"i2\" is there twice", "items.csv, line 4"]);
     check(INTERACTIONS, "item_id,title\ni2,\n", &["no item has a title in `title`", "items.csv"]);
-    check(INTERACTIONS, "item_id,title\ni2,\"Two\" \n", &["text follows the closing quote", "items.csv, line 2"]);
+    check(INTERACTIONS, "item_id,title\ni2,\"Two\" x\n", &["text follows the closing quote", "items.csv, line 2"]);
+    check(
+        "user_id,item_id,timestamp\n\"ann,1,2\nbob\",2,3\n",
+        ITEMS,
+        &["`user_id` goes over several lines", "`quotes = false`"],
+    );
     let absent = cache(&[("own/interactions.csv", INTERACTIONS)]);
     says(load(&dataset(""), absent.path()), &["the file items.csv is missing", "items = false"]);
     says(load(&dataset(""), cache(&[]).path()), &["the file interactions.csv is missing", "`interactions`"]);
@@ -180,7 +184,7 @@ fn damaged_parquet_is_found() {
     says(load(&dataset, folder.path()), &["`user_id` is missing", "x.parquet, row 2"]);
     let table = df!("user_id" => [1_i64, 2], "item_id" => [3_i64, 4], "timestamp" => [true, false]);
     parquet(folder.path(), "own/x.parquet", table.expect("a table"));
-    says(load(&dataset, folder.path()), &["the column is of the type bool", "x.parquet, column timestamp"]);
+    says(load(&dataset, folder.path()), &["the time is \"true\"", "x.parquet, row 1"]);
 }
 
 #[test]
@@ -241,4 +245,155 @@ fn a_split_of_ones_own_is_in_files_of_their_own() {
     assert_eq!((data.user[last], data.part[last]), (1, Part::Test));
     let (_, mistakes) = with_mistakes("test = \"test.csv\"");
     assert_eq!(mistakes, ["one of `validation` and `test` is there alone"]);
+}
+
+/// The corpus of one table of interactions, without a table of items.
+fn of(name: &str, text: &[u8], settings: &str) -> Result<Corpus> {
+    let folder = cache(&[]);
+    write(folder.path(), &format!("own/{name}"), text);
+    load(&dataset(&format!("interactions = \"{name}\"\nitems = false\n{settings}")), folder.path())
+}
+
+#[test]
+fn files_are_read_by_their_separator_header_and_encoding() {
+    let rows = |corpus: Corpus| (corpus.users, corpus.items.id, corpus.interactions.timestamp);
+    let expected = (vec!["ann".to_string(), "bob".into()], vec!["é".to_string(), "b".into()], vec![10, 20]);
+    let plain = "user_id,item_id,timestamp\nann,é,10\nbob,b,20";
+    let check = |name: &str, text: &[u8], settings: &str| {
+        assert_eq!(rows(of(name, text, settings).expect(name)), expected, "{name} {settings}");
+    };
+    check("x.CSV", plain.as_bytes(), "");
+    check("x.txt", plain.as_bytes(), "");
+    check("x", plain.as_bytes(), "");
+    check("x.dat", plain.replace(',', "::").as_bytes(), "");
+    check("x.txt", plain.replace(',', " ").as_bytes(), "");
+    check("x.inter", plain.replace(',', "\t").as_bytes(), "");
+    check("x.csv", plain.replace(',', ";").as_bytes(), "separator = \";\"");
+    check("x.xyz", plain.replace(',', "|").as_bytes(), "separator = \"|\"");
+    check(
+        "x.csv",
+        plain.replace("user_id,item_id,timestamp\n", "").as_bytes(),
+        "header = [\"user_id\", \"item_id\", \"timestamp\"]",
+    );
+    check("x.csv", &plain.chars().map(|c| c as u8).collect::<Vec<u8>>(), "encoding = \"windows-1252\"");
+    check("x.csv", plain.replace(',', " , ").replace('\n', " \n").as_bytes(), "");
+    check("x.csv.gz", &pack(plain), "");
+    check("x.csv.zst", &zstd::encode_all(plain.as_bytes(), 3).expect("packed"), "");
+    let json = r#"[{"user_id": "ann", "item_id": "é", "timestamp": 10, "a": [{"b": "]}"}]},
+ {"user_id": "bob", "item_id": "b", "timestamp": {"$numberLong": "20"}}]"#;
+    check("x.json", json.as_bytes(), "");
+    check("x.jsonl", json[1..json.len() - 1].replace(",\n", "\n  \n").as_bytes(), "");
+    says(of("x.json", &json.as_bytes()[..60], ""), &["the file ends within its array"]);
+    says(of("x.json", b"[1]", ""), &["`1` where an object should be", "fix: an object per line"]);
+}
+
+#[test]
+fn remedies_fit_the_fault() {
+    let says = |name: &str, text: &str, words: &[&str]| says(of(name, text.as_bytes(), ""), words);
+    says("x.csv", "user_id;item_id;timestamp\n1;2;3\n", &["no column is called `user_id`", "fix: `separator = \";\"`"]);
+    says("x.csv", "user_id\titem_id\ttimestamp\n", &["fix: `separator = \"\\t\"`"]);
+    says(
+        "x.csv",
+        "ann,a,10\nbob,b,20\n",
+        &["there are ann, a, 10", "`header = [\"user_id\", \"item_id\", \"timestamp\"]`"],
+    );
+    says("x.csv", "userId,item_id,time\n", &["fix: `user_column = \"userId\"`"]);
+    says(
+        "x.csv",
+        "user_id,item_id,time\n",
+        &["`timestamp_column = \"time\"`", "`timestamp_column = false` where there is none"],
+    );
+    says("x.csv", "user_id,item_id,user_id,timestamp\n", &["two columns are called `user_id`"]);
+    says("x.csv", "", &["the file is empty"]);
+    let wide: String = (0..10_000).map(|n| format!("column_number_{n},")).collect();
+    let message = of("x.csv", wide.as_bytes(), "").expect_err("no column").to_string();
+    assert!(message.len() < 1000 && message.contains("and 9980 more"), "{message}");
+}
+
+#[test]
+fn what_is_missing_is_refused_or_counted() {
+    let text = "user_id,item_id,timestamp\nann,a,1\nnan,a,2\nbob,,3\nbob,b,NaN\n ann, b ,4\n";
+    says(of("x.csv", text.as_bytes(), ""), &["`user_id` is missing", "x.csv, line 3", "missing = \"drop\""]);
+    let corpus = of("x.csv", text.as_bytes(), "missing = \"drop\"").expect("two rows");
+    assert_eq!((corpus.users.len(), corpus.interactions.user.len()), (1, 2));
+    let notes = corpus.notes.join("\n");
+    for word in [
+        "have no `user_id` and are left out: 1, the first x.csv, line 3",
+        "have no `item_id`",
+        "have no `timestamp`",
+        "have blanks around `item_id`",
+    ] {
+        assert!(notes.contains(word), "{word} in {notes}");
+    }
+    let ids = |text: &str| {
+        of("x.csv", format!("user_id,item_id,timestamp\n{text}").as_bytes(), "").expect("rows").notes.join("")
+    };
+    assert!(ids("1,a,1\n1.0,a,2\n").contains("users \"1\" and \"1.0\" are taken for two"));
+    assert!(ids("1,1 2 3,1\n2,2 3,2\n").contains("item_separator = \" \""));
+    let json =
+        "{\"user_id\": 1, \"item_id\": 2, \"timestamp\": 3}\n{\"user_id\": 1.0, \"item_id\": 2.50, \"timestamp\": 4}\n";
+    let corpus = of("x.jsonl", json.as_bytes(), "").expect("two rows");
+    assert_eq!((corpus.users, corpus.items.id), (vec!["1".to_string()], vec!["2".to_string(), "2.50".into()]));
+    assert!(
+        corpus
+            .notes
+            .join("")
+            .contains("written as a fraction, as in 1.0, and taken as whole: 1, the first x.jsonl, line 2")
+    );
+}
+
+#[test]
+fn a_split_ratings_and_sequences_may_be_columns() {
+    let text =
+        "user_id,item_id,timestamp,rating,fold\nann,a,1,5,train\nann,b,2,2,train\nann,c,3,4,val\nann,d,4,4.5,TEST\n";
+    let corpus = of("x.csv", text.as_bytes(), "split_column = \"fold\"\nmin_rating = 3.0").expect("rows");
+    assert_eq!(corpus.interactions.part, [Part::Train, Part::Validation, Part::Test]);
+    assert!(corpus.notes[0].contains("have a `rating` below 3 and are left out: 1"), "{:?}", corpus.notes);
+    says(
+        of("x.csv", text.replace("TEST", "eval").as_bytes(), "split_column = \"fold\""),
+        &["`fold` is \"eval\"", "line 5"],
+    );
+    let rows = "user_id,item_id,timestamp\n1,\"1 2 3\",10\n2,3 1,20\n";
+    let corpus = of("x.csv", rows.as_bytes(), "item_separator = \" \"").expect("sequences");
+    assert_eq!(
+        (corpus.interactions.item, corpus.interactions.timestamp),
+        (vec![0, 1, 2, 2, 0], vec![10, 10, 10, 20, 20])
+    );
+}
+
+#[test]
+fn items_keep_what_else_is_known_of_them() {
+    let items = "item_id,title,year,genres\na,Heat,1995,\"Crime, Drama\"\nb,Up,,\n";
+    let text = "user_id,item_id,timestamp\nann,a,1\nann,c,2\n";
+    let folder = cache(&[("own/interactions.csv", text), ("own/items.csv", items)]);
+    let with = |settings: &str| load(&dataset(settings), folder.path());
+    says(with(""), &["item \"c\" is not among the items", "unknown_items = \"drop\""]);
+    let kept = "attributes = [\"year\", \"genres\"]\nunknown_items = \"keep\"\ntitle_format = \"{title} ({year})\"";
+    let corpus = with(kept).expect("a corpus");
+    corpus.check().expect("whole");
+    assert_eq!(corpus.items.title, ["Heat (1995)", "Up", "c"]);
+    assert_eq!(corpus.items.attributes[1].values, [Some("Crime, Drama".to_string()), None, None]);
+    assert_eq!(corpus.items.in_words(0)["year"], "1995");
+    let stored = tempfile::tempdir().expect("a folder");
+    corpus.save(stored.path()).expect("saved");
+    assert_eq!(Corpus::load(stored.path()).expect("read"), corpus);
+    let dropped = with("unknown_items = \"drop\"").expect("a corpus");
+    assert!(dropped.interactions.user.len() == 1 && dropped.notes[0].contains("left out: 1"), "{:?}", dropped.notes);
+    let (_, mistakes) = with_mistakes("title_format = \"{author}\"\nitems = false\nattributes = [\"year\"]");
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+}
+
+#[test]
+fn a_folder_of_parquet_files_is_a_table() {
+    let folder = cache(&[("own/x/_SUCCESS", ""), ("own/x/.part-0.crc", "")]);
+    for (n, user) in ["ann", "bob"].into_iter().enumerate() {
+        let table = df!("user_id" => [user], "item_id" => [1.0], "timestamp" => [n as i64]);
+        parquet(folder.path(), &format!("own/x/part-{n}.parquet"), table.expect("a table"));
+    }
+    let dataset = dataset("interactions = \"x\"\nitems = false");
+    let corpus = load(&dataset, folder.path()).expect("a corpus");
+    assert_eq!((corpus.users, corpus.items.id), (vec!["ann".to_string(), "bob".into()], vec!["1".to_string()]));
+    assert_eq!(dataset.files(folder.path()).expect("files").len(), 2);
+    write(folder.path(), "own/x/notes.docx", b"");
+    says(load(&dataset, folder.path()), &["something that is no table", "notes.docx"]);
 }

@@ -1,4 +1,5 @@
 use super::Rows;
+use crate::reading::columns::Layout;
 use crate::reading::fixture::{cache, says};
 use framework::error::Result;
 
@@ -37,9 +38,32 @@ fn without_quotes_a_quote_is_a_character() {
 #[test]
 fn damages_are_found_with_their_line() {
     says(rows("", ',', true), &["the file is empty", "table"]);
+    says(rows("a,b,c\n1,\"2,3\n4,5,6\n7,8\",9\n", ',', true), &["closing quote is missing", "table, line 2"]);
     says(rows("a,b\n1,2\n3\n", ',', true), &["1 fields instead of 2", "table, line 3"]);
     says(rows("a,b\n1,2,3\n", ',', true), &["3 fields instead of 2", "table, line 2"]);
+    says(rows("a,b\n1,\"2\",\"3\"\n", ',', true), &["3 fields instead of 2", "`quotes = false`"]);
     says(rows("a,b\n1,\"2\n3,4\n", ',', true), &["closing quote is missing", "table, line 2"]);
     says(rows("a,b\n1,\"2\"3\n", ',', true), &["text follows the closing quote", "table, line 2"]);
     says(rows("a,b\n1,2", ',', true), &["truncated", "table, line 2"]);
+}
+
+#[test]
+fn any_separator_parts_fields() {
+    let folder =
+        cache(&[("dat", "1::2::3\n4::5::6\n"), ("txt", "a b\n 1\t 2 \n\n3 4"), ("csv", "a,b,\n1,2,\n3,\"4\" ,\n")]);
+    let rows = |name: &str, separator: &str, header: Option<Vec<String>>| {
+        let layout = Layout { header, ..Layout::default() };
+        let mut rows = Rows::open_as(&folder.path().join(name), separator, &layout).expect(name);
+        let (mut all, width) = (Vec::new(), rows.header().len());
+        while let Some(row) = rows.advance().expect(name) {
+            all.push((0..width).map(|n| row.field(n).to_string()).collect::<Vec<_>>().join("|"));
+        }
+        (all, rows.remark())
+    };
+    let header = Some(["u", "i", "r"].map(String::from).to_vec());
+    assert_eq!(rows("dat", "::", header), (vec!["1|2|3".to_string(), "4|5|6".to_string()], vec![]));
+    let (all, remarks) = rows("txt", "blanks", None);
+    assert_eq!(all, ["1|2", "3|4"]);
+    assert!(remarks[0].contains("txt, line 4") && remarks[0].contains("no line break"), "{remarks:?}");
+    assert_eq!(rows("csv", ",", None).0, ["1|2", "3|4"], "a separator at the end of every line");
 }
