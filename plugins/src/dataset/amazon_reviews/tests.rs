@@ -76,7 +76,7 @@ fn the_release_of_2023_gives_a_corpus() {
     write(folder.path(), "mine/images/p1.jpg", PNG);
     let dataset = AmazonReviews { folder: Some("mine".into()), ..dataset(Release::All2023) };
     let mut expected = corpus(&["U1", "U2"], &[("p1", "One")], &[(0, 0, 1_588_687_728_923), (1, 0, 1_588_687_728_100)]);
-    expected.interactions.milliseconds = true;
+    expected.interactions.unit = framework::corpus::Unit::Milliseconds;
     expected.items.image = vec![Some(PNG.to_vec())];
     assert_eq!(load(&dataset, folder.path()).expect("a corpus"), expected);
 }
