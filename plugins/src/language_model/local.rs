@@ -10,7 +10,7 @@ use framework::language::Model;
 use framework::problem::nearest;
 use framework::roles::LanguageModel;
 use framework::stage::file_hashes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,10 +114,14 @@ impl LanguageModel for Local {
             Precision::Bf16 => FloatDType::BF16,
             Precision::F16 => FloatDType::F16,
         };
+        // Before the weights are read, which takes its time.
+        let tokenizer = Arc::new(weights.tokenizer()?);
+        tokenizer.check_template().map_err(|error| error.at(path.display()))?;
+        let unused = weights.unused();
+        if let [first, ..] = unused.as_slice() {
+            tracing::warn!(count = unused.len(), %first, "the model does not use all tensors of its files");
+        }
         let decoder = load::open(&weights, &cx.device, precision)?;
-        // Qwen 3 would otherwise be left to think aloud before it answers.
-        let answers_at_once = Map::from_iter([("enable_thinking".to_string(), Value::Bool(false))]);
-        let tokenizer = Arc::new(weights.tokenizer()?.with_variables(answers_at_once));
         Ok(Arc::new(Open { decoder, tokenizer, base, batch_size: self.batch_size, tuned: None }))
     }
 

@@ -1,8 +1,9 @@
 //! A small decoder made from the experiment's own texts: nothing is downloaded, and it knows nothing else.
 
-use crate::llm::architecture::{Architecture, Rope, Scaling};
+use crate::llm::architecture::Architecture;
 use crate::llm::load;
 use crate::llm::model::Local as Open;
+use crate::llm::rope::{Rope, Scaling};
 use crate::llm::tokenizer::Tokenizer;
 use framework::context::Context;
 use framework::error::{Error, Explain, Result};

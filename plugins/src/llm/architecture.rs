@@ -1,32 +1,17 @@
 //! The shape of a decoder as a Hugging Face `config.json` tells it; one struct for every supported family. Not the
-//! reading of files.
+//! reading of files; the rope is in `rope`.
 
+use super::rope::Rope;
 use framework::error::{Error, Result};
-use serde_json::Value;
-use std::f64::consts::TAU;
+use serde_json::{Map, Value};
 use std::fmt::Display;
 
 /// The families that can be computed.
 const FAMILIES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
 
-/// How positions turn queries and keys (RoPE; Su et al., 2021).
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rope {
-    /// The base of the wavelengths.
-    pub(crate) theta: f64,
-    /// How wavelengths are stretched for longer contexts.
-    pub(crate) scaling: Scaling,
-}
-
-/// How wavelengths are stretched.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Scaling {
-    /// Not at all.
-    None,
-    /// All by `factor`.
-    Linear { factor: f64 },
-    /// Long ones by `factor`, short ones not, those between in part (Llama 3.1).
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_max_positions: f64 },
+/// Whether models of this family can be computed.
+pub(crate) fn is_supported(family: &str) -> bool {
+    FAMILIES.contains(&family)
 }
 
 /// A decoder's sizes and variants.
@@ -56,29 +41,6 @@ pub(crate) struct Architecture {
     pub(crate) tied: bool,
 }
 
-impl Rope {
-    /// How far one position turns each pair of a head's dimensions, in radians, `[head_dim / 2]`, fastest first; in
-    /// single precision, as transformers computes it.
-    pub(crate) fn frequencies(&self, head_dim: usize) -> Vec<f32> {
-        let plain = |pair: usize| (1.0 / self.theta.powf(2.0 * pair as f64 / head_dim as f64)) as f32;
-        (0..head_dim / 2).map(|pair| self.scaling.stretch(plain(pair))).collect()
-    }
-}
-
-impl Scaling {
-    fn stretch(&self, frequency: f32) -> f32 {
-        match *self {
-            Self::None => frequency,
-            Self::Linear { factor } => frequency / factor as f32,
-            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
-                let turns = original_max_positions * f64::from(frequency) / TAU;
-                let kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-                (f64::from(frequency) * (kept + (1.0 - kept) / factor)) as f32
-            }
-        }
-    }
-}
-
 impl Architecture {
     /// Reads a `config.json`, of transformers 4 or 5; `place` names it. What is not supported is refused by name.
     pub(crate) fn from_config(config: &Value, place: impl Display) -> Result<Self> {
@@ -99,11 +61,12 @@ impl Architecture {
             return Err(error.fix("the unquantized model, or a GGUF file"));
         }
         let (hidden_size, num_heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
-        let (kv_heads, head_dim) = match family {
-            "mistral" => (8, hidden_size / num_heads),
-            "qwen2" => (32, hidden_size / num_heads),
-            "qwen3" => (32, 128),
-            _ => (num_heads, hidden_size / num_heads),
+        // What transformers takes where a key is missing.
+        let (kv_heads, head_dim, max_positions) = match family {
+            "mistral" => (8, hidden_size / num_heads, 131_072),
+            "qwen2" => (32, hidden_size / num_heads, 32_768),
+            "qwen3" => (32, 128, 32_768),
+            _ => (num_heads, hidden_size / num_heads, 2048),
         };
         let num_layers = keys.size("num_hidden_layers")?;
         let architecture = Self {
@@ -116,15 +79,15 @@ impl Architecture {
             num_kv_heads: keys.size_or("num_key_value_heads", Some(kv_heads))?.unwrap_or(num_heads),
             head_dim: keys.size_or("head_dim", Some(head_dim))?.unwrap_or(hidden_size / num_heads),
             rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(1e-6),
-            rope: keys.rope()?,
-            max_positions: keys.size("max_position_embeddings")?,
+            rope: Rope::read(keys)?,
+            max_positions: keys.size_or("max_position_embeddings", None)?.unwrap_or(max_positions),
             sliding_window: keys.sliding_window(family, num_layers)?,
             qkv_bias: family == "qwen2",
             qk_norm: family == "qwen3",
             tied: keys.flag("tie_word_embeddings")?,
         };
         let Self { num_kv_heads, head_dim, .. } = architecture;
-        if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 {
+        if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 || head_dim == 0 {
             let what = format!("{num_heads} heads share {num_kv_heads} heads of keys, each {head_dim} wide");
             return Err(Error::new(what).fix("a divisor of the heads, and an even width"));
         }
@@ -171,7 +134,7 @@ impl Architecture {
 }
 
 /// The keys of a configuration. `null` reads as `None`; where a key is missing, transformers' default counts.
-struct Keys<'a>(&'a Value);
+pub(super) struct Keys<'a>(pub(super) &'a Value);
 
 impl<'a> Keys<'a> {
     /// A positive whole number that must be there.
@@ -190,7 +153,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
@@ -209,39 +172,27 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn one_of(&self, key: &str, supported: &[&str], missing: &'a str) -> Result<&'a str> {
-        let value = self.0.get(key).and_then(Value::as_str).unwrap_or(missing);
+    pub(super) fn one_of(&self, key: &str, supported: &[&str], missing: &'a str) -> Result<&'a str> {
+        let value = match self.0.get(key) {
+            None | Some(Value::Null) => missing,
+            Some(Value::String(value)) => value,
+            Some(other) => return Err(Error::new(format!("`{key}` is {other}")).fix("a text")),
+        };
         if supported.contains(&value) {
             return Ok(value);
         }
         Err(refused(key, value).fix(format!("a model with one of: {}", supported.join(", "))))
     }
 
-    fn rope(&self) -> Result<Rope> {
-        let object = |key: &str| self.0.get(key).filter(|value| value.is_object());
-        let keys = Keys(object("rope_parameters").or(object("rope_scaling")).unwrap_or(&Value::Null));
-        for keys in [self, &keys] {
-            if let Some(part) = keys.number("partial_rotary_factor")?.filter(|&part| part != 1.0) {
-                return Err(refused("partial_rotary_factor", part).fix("a model with 1 there, or without it"));
+    /// A table that is neither missing, `null` nor empty.
+    pub(super) fn table(&self, key: &str) -> Result<Option<&'a Map<String, Value>>> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(table)) => Ok(Some(table).filter(|table| !table.is_empty())),
+            Some(value) => {
+                Err(Error::new(format!("`{key}` is {value}")).fix("a table, as {\"rope_type\": \"default\"}"))
             }
         }
-        let need = |key: &str| {
-            let missing = || Error::new(format!("`{key}` of the rope's scaling is missing")).fix("a positive number");
-            keys.number(key)?.ok_or_else(missing)
-        };
-        let key = if keys.0.get("rope_type").is_some() { "rope_type" } else { "type" };
-        let scaling = match keys.one_of(key, &["default", "linear", "llama3"], "default")? {
-            "linear" => Scaling::Linear { factor: need("factor")? },
-            "llama3" => Scaling::Llama3 {
-                factor: need("factor")?,
-                low_freq_factor: need("low_freq_factor")?,
-                high_freq_factor: need("high_freq_factor")?,
-                original_max_positions: need("original_max_position_embeddings")?,
-            },
-            _ => Scaling::None,
-        };
-        let theta = keys.number("rope_theta")?.or(self.number("rope_theta")?).unwrap_or(10_000.0);
-        Ok(Rope { theta, scaling })
     }
 
     /// Mistral has one unless it is `null`, Qwen only with `use_sliding_window`, from layer `max_window_layers` on.
@@ -264,18 +215,19 @@ impl<'a> Keys<'a> {
     }
 }
 
-fn refused(key: &str, value: impl Display) -> Error {
+pub(super) fn refused(key: &str, value: impl Display) -> Error {
     Error::new(format!("`{key}` is `{value}`, which is not supported"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Architecture, Rope, Scaling};
+pub(crate) mod tests {
+    use super::Architecture;
+    use crate::llm::rope::{Rope, Scaling};
     use serde_json::{Value, json};
 
     const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/language_model");
 
-    fn fixture(file: &str) -> Architecture {
+    pub(crate) fn fixture(file: &str) -> Architecture {
         let text = std::fs::read_to_string(format!("{FIXTURES}/{file}")).expect("the fixture");
         Architecture::from_config(&text.parse().expect("JSON"), file).expect("a supported model")
     }
@@ -292,11 +244,11 @@ mod tests {
         config
     }
 
-    fn read(changes: Value) -> Architecture {
+    pub(crate) fn read(changes: Value) -> Architecture {
         Architecture::from_config(&config(changes), "config.json").expect("a supported model")
     }
 
-    fn message(changes: Value) -> String {
+    pub(crate) fn message(changes: Value) -> String {
         Architecture::from_config(&config(changes), "config.json").expect_err("it is refused").to_string()
     }
 
@@ -325,16 +277,13 @@ mod tests {
         assert_eq!(read(json!({"tie_word_embeddings": false})).parameters(), 134_515_008 + 49152 * 576);
     }
 
+    /// The defaults of transformers.
     #[test]
-    fn a_llama3_rope_keeps_short_waves_and_stretches_long_ones() {
-        let llama3 = fixture("llama3/config.json").rope;
-        let plain = Rope { theta: llama3.theta, scaling: Scaling::None }.frequencies(16);
-        let ratios: Vec<f32> = llama3.frequencies(16).iter().zip(&plain).map(|(a, b)| a / b).collect();
-        assert_eq!((plain[0], ratios[0], ratios[1]), (1.0, 1.0, 1.0));
-        // 64 positions turn the third pair 64 / (2 pi) * 1000^(-1/4) = 1.811 times: (1.811 - 1) / (4 - 1) is kept.
-        let kept = (64.0 / std::f32::consts::TAU * 1000f32.powf(-0.25) - 1.0) / 3.0;
-        assert!((ratios[2] - (kept + (1.0 - kept) / 8.0)).abs() < 1e-6, "{ratios:?}");
-        assert_eq!(ratios[7], 0.125);
+    fn a_missing_context_length_is_the_familys() {
+        for (family, length) in [("llama", 2048), ("mistral", 131_072), ("qwen2", 32_768), ("qwen3", 32_768)] {
+            let changes = json!({"model_type": family, "max_position_embeddings": null, "num_key_value_heads": 9});
+            assert_eq!(read(changes).max_positions, length, "{family}");
+        }
     }
 
     #[test]

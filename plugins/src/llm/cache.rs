@@ -106,7 +106,7 @@ impl Layer {
 }
 
 /// The layout of one more token for each row of a memory.
-pub(crate) fn next(lens: &[usize], rope: &super::architecture::Rope, width: usize, window: Option<usize>) -> Layout {
+pub(crate) fn next(lens: &[usize], rope: &super::rope::Rope, width: usize, window: Option<usize>) -> Layout {
     let positions: Vec<u32> = lens.iter().map(|len| *len as u32).collect();
     let (cosines, sines) = turns(&positions, rope, width);
     Layout { spans: Vec::new(), begins: Vec::new(), positions, window: window.unwrap_or(usize::MAX), cosines, sines }

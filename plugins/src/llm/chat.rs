@@ -1,7 +1,8 @@
 //! Conversations as the texts that a model was trained on: its chat template, in Jinja, rendered as transformers does.
 //! Not tokens.
 
-use framework::error::{Error, Explain, Result};
+use chrono::NaiveDate;
+use framework::error::{Error, Result};
 use framework::language::{Message, Prompt, Speaker};
 use framework::store::hash_bytes;
 use minijinja::syntax::SyntaxConfig;
@@ -11,6 +12,7 @@ use regex::{Captures, Regex};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// The template of a model that has none: texts line by line, and the model's end token after an answer.
@@ -19,46 +21,45 @@ const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{{ message.cont
 
 /// The day that templates are told it is, so that a prompt does not depend on when it is sent: what Llama 3's template
 /// assumes when it cannot ask.
-const TODAY: [(&str, &str); 8] = [
-    ("%d", "26"),
-    ("%m", "07"),
-    ("%b", "Jul"),
-    ("%B", "July"),
-    ("%Y", "2024"),
-    ("%y", "24"),
-    ("%a", "Fri"),
-    ("%A", "Friday"),
-];
+const TODAY: (i32, u32, u32) = (2024, 7, 26);
+
+/// Steps after which a template is taken to have no end; a long conversation takes some thousand.
+const STEPS: u64 = 5_000_000;
+
+/// Calls within calls after which a template is taken to have no end.
+const DEPTH: usize = 200;
 
 /// A chat template and what it is given besides the conversation.
 pub(crate) struct ChatTemplate {
-    templates: Environment<'static>,
+    /// The template, or what is wrong with it: a model can be looked at without one.
+    templates: std::result::Result<Environment<'static>, Wrong>,
     source: String,
     variables: Map<String, Value>,
 }
 
+/// What is wrong with a template, and what would be right.
+#[derive(Clone, Debug)]
+pub(crate) struct Wrong {
+    pub(crate) what: String,
+    pub(crate) fix: &'static str,
+}
+
 impl ChatTemplate {
     /// `source` is Jinja, a plain template if there is none; `variables` such as `bos_token`.
-    pub(crate) fn new(source: Option<&str>, variables: Map<String, Value>) -> Result<Self> {
-        let source = source.unwrap_or(PLAIN).to_string();
-        let wrong = "cannot read the model's chat template";
-        // Marks what a model writes itself; transformers' own extension of Jinja.
-        let marks = Regex::new(r"\{%(-?)\s*(end)?generation\s*(-?)%\}").explain(wrong, "a pattern")?;
-        let plain = marks.replace_all(&source, |found: &Captures| {
-            let tag = if found.get(2).is_some() { "endif" } else { "if true" };
-            format!("{{%{} {tag} {}%}}", &found[1], &found[3])
-        });
-        let mut templates = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        templates.set_syntax(syntax.explain(wrong, "its syntax")?);
-        templates.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        templates.add_function("raise_exception", |message: String| Err::<String, _>(refusal(message)));
-        templates.add_function("strftime_now", today);
-        templates.add_filter("tojson", json_like_python);
-        templates.add_template_owned("chat", plain.into_owned()).map_err(|error| {
-            Error::new(format!("{wrong}: {error}")).fix("a template in the Jinja that minijinja understands")
-        })?;
-        Ok(Self { templates, source, variables })
+    pub(crate) fn new(source: std::result::Result<Option<String>, Wrong>, variables: Map<String, Value>) -> Self {
+        // As Python reads texts, and as Jinja reads what was not read so.
+        let plain = |source: Option<String>| {
+            source.map_or(PLAIN.to_string(), |source| source.replace("\r\n", "\n").replace('\r', "\n"))
+        };
+        match source.map(plain) {
+            Ok(source) => Self { templates: compiled(&source), source, variables },
+            Err(wrong) => Self { templates: Err(wrong), source: String::new(), variables },
+        }
+    }
+
+    /// An error if no conversation can be rendered.
+    pub(crate) fn check(&self) -> Result<&Environment<'static>> {
+        self.templates.as_ref().map_err(|Wrong { what, fix }| Error::new(what).fix(fix))
     }
 
     /// Gives the template more variables, such as Qwen 3's `enable_thinking`.
@@ -73,10 +74,16 @@ impl ChatTemplate {
         let variables = Jinja::from(Serde(&self.variables));
         let add_generation_prompt = answer.is_none();
         let given = context! { messages, add_generation_prompt, tools => (), documents => (), ..variables };
-        let rendered = self.templates.get_template("chat").and_then(|template| template.render(given));
-        rendered.map_err(|error| {
-            let error = Error::new(format!("the model's chat template does not render the conversation: {error}"));
-            error.fix("a conversation as this model was trained on; some have no place for instructions")
+        let rendered = self.check()?.get_template("chat").and_then(|template| template.render(given));
+        rendered.map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => {
+                let error = Error::new(format!("the model's chat template has no end after {STEPS} steps"));
+                error.fix("a template without endless loops")
+            }
+            _ => {
+                let error = Error::new(format!("the model's chat template does not render the conversation: {error}"));
+                error.fix("a conversation as this model was trained on; some have no place for instructions")
+            }
         })
     }
 
@@ -97,10 +104,45 @@ fn refusal(message: impl Into<String>) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// `strftime_now`: the date in Python's format.
+/// A template that can be rendered.
+fn compiled(source: &str) -> std::result::Result<Environment<'static>, Wrong> {
+    let wrong = |error: &dyn std::fmt::Display| Wrong {
+        what: format!("cannot read the model's chat template: {error}"),
+        fix: "a template in the Jinja that minijinja understands",
+    };
+    // Marks what a model writes itself; transformers' own extension of Jinja.
+    let marks = Regex::new(r"\{%(-?)\s*(end)?generation\s*(-?)%\}").map_err(|error| wrong(&error))?;
+    let plain = marks.replace_all(source, |found: &Captures| {
+        let tag = if found.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {tag} {}%}}", &found[1], &found[3])
+    });
+    let mut templates = Environment::new();
+    templates.set_fuel(Some(STEPS));
+    templates.set_recursion_limit(DEPTH);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    templates.set_syntax(syntax.map_err(|error| wrong(&error))?);
+    templates.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    templates.add_function("raise_exception", |message: String| Err::<String, _>(refusal(message)));
+    templates.add_function("strftime_now", today);
+    templates.add_filter("tojson", json_like_python);
+    // To minijinja, none is an empty list.
+    templates.add_test("iterable", |value: Jinja| !value.is_none() && value.try_iter().is_ok());
+    templates.add_template_owned("chat", plain.into_owned()).map_err(|error| wrong(&error))?;
+    Ok(templates)
+}
+
+/// `strftime_now`: the date in Python's format, at midnight without a time zone.
 fn today(format: String) -> std::result::Result<String, minijinja::Error> {
-    let text = TODAY.iter().fold(format.clone(), |text, (code, value)| text.replace(code, value));
-    if text.contains('%') { Err(refusal(format!("the date format `{format}` is not supported"))) } else { Ok(text) }
+    let (year, month, day) = TODAY;
+    let midnight = NaiveDate::from_ymd_opt(year, month, day).and_then(|day| day.and_hms_opt(0, 0, 0));
+    // What chrono spells differently than Python: microseconds, and zones where there are none.
+    let pieces: Vec<String> =
+        format.split("%%").map(|piece| piece.replace("%f", "000000").replace("%Z", "").replace("%z", "")).collect();
+    let mut text = String::new();
+    match midnight.map(|midnight| write!(text, "{}", midnight.format(&pieces.join("%%")))) {
+        Some(Ok(())) => Ok(text),
+        _ => Err(refusal(format!("the date format `{format}` is not supported"))),
+    }
 }
 
 /// `tojson` as transformers has it: Python's spaces, and nothing escaped for HTML as Jinja would.
@@ -145,7 +187,7 @@ mod tests {
 
     fn template(source: Option<&str>, variables: Value) -> ChatTemplate {
         let variables: Map<_, _> = variables.as_object().expect("a table").clone();
-        ChatTemplate::new(source, variables).expect("a template")
+        ChatTemplate::new(Ok(source.map(str::to_string)), variables)
     }
 
     fn render(source: &str, question: &str) -> String {
@@ -206,9 +248,50 @@ mod tests {
         assert_ne!(before.1, after.1);
     }
 
+    fn failure(source: &str) -> String {
+        template(Some(source), json!({})).render(&Prompt::new("", "?"), None).expect_err("an error").to_string()
+    }
+
     #[test]
     fn a_wrong_template_is_refused() {
-        let error = ChatTemplate::new(Some("{% if %}"), Map::new()).err().expect("an error").to_string();
+        let error = failure("{% if %}");
         assert!(error.contains("chat template: syntax error") && error.contains("fix:"), "{error}");
+    }
+
+    #[test]
+    fn a_template_without_an_end_is_stopped() {
+        let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a %}{% endfor %}{% endfor %}";
+        assert!(failure(loops).contains("has no end after 5000000 steps"), "{}", failure(loops));
+        let calls = "{% macro again(n) %}{{ again(n + 1) }}{% endmacro %}{{ again(0) }}";
+        // On a thread with as little room as a worker has.
+        let error = std::thread::spawn(move || failure(calls)).join().expect("no overflow of the stack");
+        assert!(error.contains("recursion limit"), "{error}");
+    }
+
+    /// By Jinja2 3.1 and Python's `strftime`.
+    #[test]
+    fn templates_mean_what_they_mean_in_python() {
+        for (test, expected) in [
+            ("none is iterable", "false"),
+            ("tools is iterable and tools | length > 0", "false"),
+            ("undefined_name is iterable", "true"),
+            ("[] is iterable", "true"),
+            ("'a' is iterable", "true"),
+            ("4 is iterable", "false"),
+        ] {
+            assert_eq!(render(&format!("{{{{ {test} }}}}"), "?").to_lowercase(), expected, "{test}");
+        }
+        for (format, expected) in [
+            ("%Y-%m-%dT%H:%M:%S", "2024-07-26T00:00:00"),
+            ("%A, %B %-d, %Y", "Friday, July 26, 2024"),
+            ("%I:%M %p %Z%z", "12:00 AM "),
+            ("%j %U %w %y %% %%f %f", "208 29 5 24 % %f 000000"),
+            ("%c", "Fri Jul 26 00:00:00 2024"),
+            ("%x", "07/26/24"),
+        ] {
+            assert_eq!(render(&format!("{{{{ strftime_now('{format}') }}}}"), "?"), expected);
+        }
+        assert!(failure("{{ strftime_now('%Q') }}").contains("the date format `%Q` is not supported"));
+        assert_eq!(render("{% if true %}\r\na\r\n{% endif %}\r\nb\r\n", "?"), "a\nb");
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn describe(path: &Path) -> Result<Value> {
         "context_length": of.max_positions,
         "sliding_window": of.sliding_window,
         "tensors": weights.formats(),
+        "unused": weights.unused(),
         "bytes": {"f32": at(4), "bf16_or_f16": at(2)},
         "tokenizer": tokenizer,
     }))
@@ -44,14 +45,21 @@ fn describe_tokenizer(tokenizer: &Tokenizer) -> Result<Value> {
     // Some templates have no place for instructions.
     let (question, instructions) = ("Which film shall I see?", "You recommend films.");
     let example = tokenizer.chat(&Prompt::new(instructions, question), None);
-    let example = example.or_else(|_| tokenizer.chat(&Prompt::new("", question), None))?;
-    Ok(json!({
+    let example = example.or_else(|_| tokenizer.chat(&Prompt::new("", question), None));
+    let mut description = json!({
         "tokens": tokenizer.vocab_size(),
         "bos": tokenizer.bos().as_ref().and_then(spelled),
         "ends": tokenizer.end_tokens().iter().filter_map(spelled).collect::<Vec<_>>(),
         "special_tokens": tokenizer.special_tokens(),
         "chat_template": tokenizer.has_template(),
-        "example_tokens": tokenizer.encode(&example)?.len(),
-        "example": example,
-    }))
+    });
+    // A model whose template fails cannot be asked, but looked at.
+    match example {
+        Ok(example) => {
+            description["example_tokens"] = tokenizer.encode(&example)?.len().into();
+            description["example"] = example.into();
+        }
+        Err(error) => description["chat_template_error"] = error.to_string().into(),
+    }
+    Ok(description)
 }

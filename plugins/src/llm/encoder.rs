@@ -1,6 +1,7 @@
 //! Texts as vectors by a BERT-like sentence encoder, such as all-MiniLM-L6-v2. Not decoders, and not trained here.
 
-use super::weights::{Safetensors, read_json, read_json_if_any};
+use super::shards::Safetensors;
+use super::weights::{read_json, read_json_if_any};
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use framework::archive::{Archive, FileSum, PythonPackage};

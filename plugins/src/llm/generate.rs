@@ -5,6 +5,7 @@ use super::cache::Cache;
 use super::decoder::Decoder;
 use super::layout::Row;
 use super::sampling::{Choices, best, draw};
+use super::score::parted;
 use super::tokenizer::Tokenizer;
 use framework::context::Context;
 use framework::error::{Error, Result};
@@ -25,6 +26,8 @@ struct Writing {
     tokens: Vec<u32>,
     rng: Rng,
     choices: Choices,
+    /// The one of the choices that was taken.
+    chosen: Option<usize>,
 }
 
 /// What writes.
@@ -65,33 +68,55 @@ impl Writer<'_> {
     fn open(&self, prompts: &[Prompt]) -> Result<Vec<Writing>> {
         let open = |(place, prompt): (usize, &Prompt)| {
             let text = self.tokenizer.chat(prompt, None)?;
-            let tokens = self.tokenizer.encode(&text)?;
+            let start = || text.chars().take(80).collect::<String>();
+            let (tokens, choices) =
+                self.tokens(&text).map_err(|error| error.at(format!("prompt {place}: {}", start())))?;
+            let longest = choices.0.iter().map(Vec::len).max().unwrap_or(self.decoding.max_tokens);
             let limit = self.decoder.architecture.max_positions;
-            if tokens.is_empty() || tokens.len() + self.decoding.max_tokens > limit {
+            if tokens.len() + longest > limit {
                 return Err(Error::new(format!(
-                    "a prompt of {} tokens and {} to write exceed the model's {limit}",
+                    "a prompt of {} tokens and {longest} to write exceed the model's {limit}",
                     tokens.len(),
-                    self.decoding.max_tokens
                 ))
-                .at(format!("prompt {place}: {}", text.chars().take(80).collect::<String>()))
+                .at(format!("prompt {place}: {}", start()))
                 .fix("a shorter prompt, or a lower max_tokens"));
             }
             let hash = blake3::hash(text.as_bytes());
             let word = u64::from_le_bytes(std::array::from_fn(|n| hash.as_bytes()[n]));
             let rng = Rng::new(self.seed, "decoding").fork(word);
-            let choices = self.choices(&text, tokens.len())?;
-            Ok(Writing { place, prompt_tokens: tokens.len(), tokens, rng, choices })
+            Ok(Writing { place, prompt_tokens: tokens.len(), tokens, rng, choices, chosen: None })
         };
         prompts.iter().enumerate().map(open).collect()
     }
 
-    fn choices(&self, text: &str, prompt_tokens: usize) -> Result<Choices> {
+    /// The tokens of a prompt's `text`, and of the answers allowed: cut where the first of the whole texts parts from
+    /// it, for an answer's first letters may make one token with the prompt's last.
+    fn tokens(&self, text: &str) -> Result<(Vec<u32>, Choices)> {
+        let mut tokens = self.tokenizer.encode(text)?;
+        if text.is_empty() {
+            return Err(Error::new("the prompt is empty").fix("a prompt with a text, or a template that adds one"));
+        }
+        if tokens.is_empty() {
+            return Err(Error::new("nothing in the prompt is in the model's vocabulary, so that it has no tokens")
+                .fix("a prompt in a language that the model knows, or another model"));
+        }
+        let whole = |choice: &String| self.tokenizer.encode(&format!("{text}{choice}"));
+        let mut choices = self.decoding.choices.iter().map(whole).collect::<Result<Vec<_>>>()?;
+        for (choice, whole) in self.decoding.choices.iter().zip(&choices) {
+            tokens.truncate(parted(&tokens, whole, choice)?);
+        }
         let end = self.tokenizer.end_tokens().first().copied();
-        let choice = |choice: &String| {
-            let tokens = self.tokenizer.encode(&format!("{text}{choice}"))?;
-            Ok(tokens[prompt_tokens.min(tokens.len())..].iter().copied().chain(end).collect())
-        };
-        Ok(Choices(self.decoding.choices.iter().map(choice).collect::<Result<_>>()?))
+        choices.iter_mut().for_each(|choice| *choice = choice.split_off(tokens.len()).into_iter().chain(end).collect());
+        let choices = Choices(choices);
+        match choices.prefix() {
+            Some((a, b)) => {
+                let [a, b] = [a, b].map(|n| &self.decoding.choices[n]);
+                let what =
+                    format!("of the choices, `{b}` begins with `{a}`, and the model has no token that ends an answer");
+                Err(Error::new(what).fix("choices of which none begins another"))
+            }
+            None => Ok((tokens, choices)),
+        }
     }
 
     /// Writes until none is left in `waiting`, at most `batch` at a time.
@@ -128,6 +153,9 @@ impl Writer<'_> {
                 return Ok(());
             }
             self.cx.proceed()?;
+            if logits.iter().any(|logit| !logit.is_finite()) {
+                return Err(no_numbers(self.decoder));
+            }
             let vocabulary = logits.len() / rows.len();
             let mut ended = Vec::new();
             for (writing, logits) in rows.iter_mut().zip(logits.chunks_mut(vocabulary)) {
@@ -163,10 +191,13 @@ impl Writer<'_> {
         };
         writing.tokens.push(token);
         let answer = &writing.tokens[writing.prompt_tokens..];
-        if let Some(only) = writing.choices.only(answer) {
+        if !writing.choices.0.is_empty() {
+            // Neither `stop` nor `max_tokens` may leave half an answer.
+            let Some(only) = writing.choices.only(answer) else { return Ok(None) };
             let answer = writing.choices.0[only].clone();
             writing.tokens.truncate(writing.prompt_tokens);
             writing.tokens.extend(answer);
+            writing.chosen = Some(only);
             return Ok(Some(Finish::Stop));
         }
         if self.tokenizer.end_tokens().contains(&token) {
@@ -183,14 +214,26 @@ impl Writer<'_> {
 
     fn close(&self, writing: &Writing, finish: Finish) -> Result<Generation> {
         let answer = &writing.tokens[writing.prompt_tokens..];
+        let (prompt_tokens, tokens) = (writing.prompt_tokens, answer.len());
+        if let Some(choice) = writing.chosen.and_then(|chosen| self.decoding.choices.get(chosen)) {
+            // Its tokens may begin with the prompt's last letters.
+            return Ok(Generation { text: choice.trim().to_string(), finish, prompt_tokens, tokens });
+        }
         let ends = answer.last().is_some_and(|last| self.tokenizer.end_tokens().contains(last));
         let mut text = self.tokenizer.decode(&answer[..answer.len() - usize::from(ends)])?;
         if let Some(end) = self.decoding.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
             text.truncate(end);
         }
-        let (prompt_tokens, tokens) = (writing.prompt_tokens, answer.len());
         Ok(Generation { text: text.trim().to_string(), finish, prompt_tokens, tokens })
     }
+}
+
+/// What is said where a model gives values that are no numbers, of finite weights.
+pub(crate) fn no_numbers(decoder: &Decoder) -> Error {
+    let error = Error::new("the model's output is not a number (NaN) or infinite");
+    error.at(format!("a decoder of the `{}` family", decoder.architecture.family)).fix(
+        "precision = \"f32\" or \"bf16\" where it is f16, or fewer steps or a lower learning_rate where it was tuned",
+    )
 }
 
 /// Does `work` with a batch of this size, or with half of it for as long as memory runs out.

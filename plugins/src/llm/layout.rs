@@ -4,7 +4,7 @@
 //! its positions go on from the prefix. A row without a prefix and with one branch is a plain sequence. So candidates
 //! that share a user's prompt, and examples packed together, cost their own tokens only.
 
-use super::architecture::Rope;
+use super::rope::Rope;
 use std::ops::Range;
 
 /// Tokens that may see one another.
@@ -114,7 +114,7 @@ pub(crate) fn turns(positions: &[u32], rope: &Rope, head_dim: usize) -> (Vec<f32
 #[cfg(test)]
 mod tests {
     use super::{Layout, Row};
-    use crate::llm::architecture::{Rope, Scaling};
+    use crate::llm::rope::{Rope, Scaling};
 
     const ROPE: Rope = Rope { theta: 10_000.0, scaling: Scaling::None };
 

@@ -8,17 +8,21 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use framework::error::{Error, Result};
 use framework::rng::Rng;
+use half::f16;
 
 /// The decoder of a checkpoint, in the given precision.
 pub(crate) fn open(weights: &Weights, device: &Device, precision: FloatDType) -> Result<Decoder> {
     build(weights.architecture(), device, precision, &mut |name, shape| {
         let (stored, values) = weights.tensor(name)?;
-        match stored == shape {
-            true => Ok(values),
-            false => {
-                Err(Error::new(format!("`{name}` has the shape {stored:?}, not {shape:?}")).fix("a whole checkpoint"))
-            }
+        if stored != shape {
+            let what = format!("`{name}` has the shape {stored:?}, not {shape:?}");
+            return Err(Error::new(what).fix("a whole checkpoint"));
         }
+        if precision == FloatDType::F16 && values.iter().any(|value| value.abs() > f16::MAX.to_f32()) {
+            let error = Error::new(format!("the weight `{name}` has values beyond {}, the largest of f16", f16::MAX));
+            return Err(error.at("language_model.precision").fix("precision = \"bf16\" or \"f32\""));
+        }
+        Ok(values)
     })
 }
 
@@ -118,7 +122,8 @@ pub(crate) fn checkpoint_name(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{checkpoint_name, random};
-    use crate::llm::architecture::{Architecture, Rope, Scaling};
+    use crate::llm::architecture::Architecture;
+    use crate::llm::rope::{Rope, Scaling};
     use burn::tensor::Device;
     use framework::parameters;
     use framework::rng::Rng;

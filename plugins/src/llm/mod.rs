@@ -1,10 +1,13 @@
 //! Decoder language models on any burn device: loading, generating, scoring, fine-tuning; and a sentence encoder. Not
 //! plugins themselves.
 
+mod added;
 pub(crate) mod architecture;
 mod attention;
 mod bench;
 mod cache;
+#[cfg(test)]
+mod cases;
 mod chat;
 mod composed;
 mod decoder;
@@ -19,8 +22,10 @@ pub(crate) mod load;
 mod lora;
 pub(crate) mod model;
 mod pickle;
+pub(crate) mod rope;
 mod sampling;
 mod score;
+mod shards;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokenizer;

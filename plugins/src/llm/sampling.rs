@@ -60,10 +60,20 @@ fn penalize(logits: &mut [f32], there: &[u32], penalty: f32) {
 pub(crate) struct Choices(pub(crate) Vec<Vec<u32>>);
 
 impl Choices {
-    /// The one answer that can still follow after `written`, if there is just one.
+    /// The one answer that can still follow after `written`, if there is just one; the first of equal ones.
     pub(crate) fn only(&self, written: &[u32]) -> Option<usize> {
         let mut possible = (0..self.0.len()).filter(|n| self.0[*n].starts_with(written));
-        possible.next().filter(|_| possible.next().is_none())
+        let first = possible.next()?;
+        possible.all(|n| self.0[n] == self.0[first]).then_some(first)
+    }
+
+    /// Two answers of which the second begins with the first, so that nothing tells whether the first has ended.
+    pub(crate) fn prefix(&self) -> Option<(usize, usize)> {
+        let mut order: Vec<usize> = (0..self.0.len()).collect();
+        order.sort_by_key(|n| &self.0[*n]);
+        let begins =
+            |pair: &&[usize]| self.0[pair[0]] != self.0[pair[1]] && self.0[pair[1]].starts_with(&self.0[pair[0]]);
+        order.windows(2).find(begins).map(|pair| (pair[0], pair[1]))
     }
 
     /// Rules out every token with which no allowed answer goes on after `written`.
@@ -128,5 +138,7 @@ mod tests {
         let finite: Vec<usize> = (0..10).filter(|n| logits[*n].is_finite()).collect();
         assert_eq!(finite, [2, 3]);
         assert_eq!((choices.only(&[1]), choices.only(&[1, 2]), choices.only(&[1, 3])), (None, Some(0), None));
+        assert_eq!((choices.prefix(), Choices(vec![vec![1, 2], vec![1]]).prefix()), (None, Some((1, 0))));
+        assert_eq!(Choices(vec![vec![1, 2], vec![1, 2]]).only(&[1]), Some(0));
     }
 }

@@ -1,7 +1,7 @@
 //! How likely given answers are. What the prompts of a group share is read once; the rest of each follows as a branch.
 
 use super::decoder::Decoder;
-use super::generate::values;
+use super::generate::{no_numbers, values};
 use super::layout::Row;
 use super::tokenizer::Tokenizer;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -102,16 +102,19 @@ fn continuations(tokenizer: &Tokenizer, prompt: &Prompt, answers: &[String]) -> 
     let context = tokenizer.encode(&text)?;
     let continuation = |answer: &String| {
         let whole = tokenizer.encode(&format!("{text}{answer}"))?;
-        let shared = context.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-        let shared = shared.min(whole.len().saturating_sub(1));
-        if shared == 0 {
-            return Err(
-                Error::new(format!("nothing stands before the answer `{answer}`")).fix("a prompt that is not empty")
-            );
-        }
+        let shared = parted(&context, &whole, answer)?;
         Ok((whole[..shared].to_vec(), whole[shared..].to_vec()))
     };
     answers.iter().map(continuation).collect()
+}
+
+/// How many tokens of `context` those of the `whole` text with an `answer` begin with; at least one is left to it.
+pub(crate) fn parted(context: &[u32], whole: &[u32], answer: &str) -> Result<usize> {
+    let shared = context.iter().zip(whole).take_while(|(a, b)| a == b).count();
+    match shared.min(whole.len().saturating_sub(1)) {
+        0 => Err(Error::new(format!("nothing stands before the answer `{answer}`")).fix("a prompt that is not empty")),
+        shared => Ok(shared),
+    }
 }
 
 /// One row for the answers of some prompts. An answer's last token is never read, only predicted.
@@ -156,6 +159,9 @@ fn likelihoods(decoder: &Decoder, questions: &[&Question]) -> Result<Vec<Vec<f64
             let total = log_sum_exp(row);
             log_p.extend(scores.into_iter().map(|score| f64::from(score) - total));
         }
+    }
+    if log_p.iter().any(|log_p: &f64| !log_p.is_finite()) {
+        return Err(no_numbers(decoder));
     }
     let mut log_p = log_p.into_iter();
     let mut of_answer = |asked: &Vec<Asked>| log_p.by_ref().take(asked.len()).sum();

@@ -132,7 +132,7 @@ fn branches_score_like_sequences_of_their_own() {
 #[test]
 fn both_attentions_agree() {
     let heads = attention::Heads { queries: 4, keys: 2, width: 12 };
-    let rope = super::architecture::Rope { theta: 1e4, scaling: super::architecture::Scaling::None };
+    let rope = super::rope::Rope { theta: 1e4, scaling: super::rope::Scaling::None };
     let device = Device::flex().autodiff();
     let sequence = |n: u32, len: u32| (0..len).map(|t| if t < 70 { t } else { t + n }).collect::<Vec<u32>>();
     for window in [None, Some(9)] {

@@ -1,6 +1,8 @@
 //! Texts to tokens and back. Conversations become texts in `chat`; what a GGUF header means is in `vocabulary`.
 
-use super::chat::ChatTemplate;
+use super::added;
+use super::chat::{ChatTemplate, Wrong};
+use super::gguf::Gguf;
 use super::vocabulary;
 use super::weights::read_json_if_any;
 use framework::error::{Error, Explain, Result};
@@ -8,13 +10,18 @@ use framework::language::Prompt;
 use framework::store::hash_bytes;
 use serde_json::{Map, Value, json};
 use std::path::Path;
+use tokenizers::AddedToken;
 
 /// What a tokenizer is made of, wherever it comes from.
 pub(crate) struct Parts {
     /// A `tokenizer.json`.
     pub(crate) tokenizer: String,
-    /// The chat template, Jinja.
-    pub(crate) template: Option<String>,
+    /// Tokens that are found in a text besides those of the `tokenizer.json`, with the ids that they shall have.
+    pub(crate) added: Vec<(u32, AddedToken)>,
+    /// Tokens with a role, such as ending a text, wherever the vocabulary has them.
+    pub(crate) special: Vec<String>,
+    /// The chat template, Jinja; an error if it is not clear which.
+    pub(crate) template: std::result::Result<Option<String>, Wrong>,
     /// The token that stands before a text.
     pub(crate) bos: Option<String>,
     /// The token that stands after a text.
@@ -31,7 +38,7 @@ pub(crate) struct Tokenizer {
     chat: ChatTemplate,
     bos: Option<u32>,
     end_tokens: Vec<u32>,
-    /// The hash of the `tokenizer.json`.
+    /// The hash of the `tokenizer.json` and of what other files add to it.
     hash: String,
 }
 
@@ -55,8 +62,11 @@ impl Tokenizer {
             let list = ids.as_array().into_iter().flatten().filter_map(Value::as_u64);
             ends.extend(list.chain(ids.as_u64()).map(|id| id as u32));
         }
+        let roles = added::special([&config, &special]);
         let parts = Parts {
             tokenizer: read(&file)?,
+            added: added::added(folder, &config, &roles)?,
+            special: roles,
             template: template(folder, &config)?,
             bos: token("bos_token"),
             eos: token("eos_token"),
@@ -66,14 +76,15 @@ impl Tokenizer {
         Self::new(parts).map_err(|error| error.at(folder.display()))
     }
 
-    /// From a GGUF file's header; `path` is the file's.
-    pub(crate) fn from_gguf(header: &Map<String, Value>, path: &Path) -> Result<Self> {
-        Self::new(vocabulary::parts(header, path)?).map_err(|error| error.at(path.display()))
+    /// From a GGUF file's header.
+    pub(crate) fn from_gguf(file: &Gguf) -> Result<Self> {
+        vocabulary::parts(file).and_then(Self::new).map_err(|error| error.at(file.path().display()))
     }
 
     fn new(parts: Parts) -> Result<Self> {
         let mut inner = tokenizers::Tokenizer::from_bytes(&parts.tokenizer).map_err(failed)?;
         inner.with_padding(None).with_truncation(None).map_err(failed)?;
+        let more = added::add(&mut inner, &parts)?;
         let id = |token: &Option<String>| token.as_deref().and_then(|token| inner.token_to_id(token));
         let (bos, eos) = (id(&parts.bos), id(&parts.eos));
         let adds_bos = match parts.adds_bos {
@@ -82,14 +93,14 @@ impl Tokenizer {
         };
         let mut variables = Map::new();
         // A template writes the token itself where it belongs; the plain one writes it if it is given.
-        let bos_text = parts.bos.filter(|_| parts.template.is_some() || adds_bos);
+        let bos_text = parts.bos.filter(|_| !matches!(parts.template, Ok(None)) || adds_bos);
         variables.extend(bos_text.map(|token| ("bos_token".to_string(), token.into())));
         variables.extend(parts.eos.map(|token| ("eos_token".to_string(), token.into())));
         let mut tokenizer = Self {
-            chat: ChatTemplate::new(parts.template.as_deref(), variables)?,
+            chat: ChatTemplate::new(parts.template, variables),
             bos: bos.filter(|_| adds_bos),
             end_tokens: Vec::new(),
-            hash: hash_bytes(parts.tokenizer.as_bytes()),
+            hash: hash_bytes((parts.tokenizer + &more).as_bytes()),
             inner,
         };
         for end in tokenizer.chat_end()?.into_iter().chain(eos).chain(parts.ends) {
@@ -148,6 +159,16 @@ impl Tokenizer {
         json!({"tokenizer": self.hash, "chat_template": self.chat.hash(), "end_tokens": self.end_tokens})
     }
 
+    /// An error if the model's chat template can render no conversation.
+    pub(crate) fn check_template(&self) -> Result<()> {
+        self.chat.check().map(|_| ())
+    }
+
+    /// The highest id that a token has, plus one.
+    pub(crate) fn ids(&self) -> usize {
+        self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
     /// How many tokens there are; a model may have more rows than that.
     pub(crate) fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -173,26 +194,34 @@ impl Tokenizer {
 }
 
 /// The chat template of a folder: a file of its own, or in `config`, there also as a list of named ones.
-fn template(folder: &Path, config: &Value) -> Result<Option<String>> {
+fn template(folder: &Path, config: &Value) -> Result<std::result::Result<Option<String>, Wrong>> {
     let file = folder.join("chat_template.jinja");
     if file.is_file() {
-        return read(&file).map(Some);
+        return read(&file).map(|text| Ok(Some(text)));
     }
-    let named = config["chat_template"].as_array().into_iter().flatten();
-    let default = named.filter(|one| one["name"] == "default").find_map(|one| one["template"].as_str());
-    Ok(config["chat_template"].as_str().or(default).map(str::to_string))
+    let Some(named) = config["chat_template"].as_array() else {
+        return Ok(Ok(config["chat_template"].as_str().map(str::to_string)));
+    };
+    match named.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str()) {
+        Some(template) => Ok(Ok(Some(template.to_string()))),
+        None => {
+            let names: Vec<_> = named.iter().map(|one| one["name"].as_str().unwrap_or_default()).collect();
+            let what = format!("the model has several chat templates ({}), none of them `default`", names.join(", "));
+            Ok(Err(Wrong { what, fix: "one of them in a file chat_template.jinja beside the tokenizer" }))
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).explain("cannot read the file", path.display())
 }
 
-fn failed(error: tokenizers::Error) -> Error {
+pub(super) fn failed(error: tokenizers::Error) -> Error {
     Error::new(format!("the tokenizer fails: {error}"))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::weights::Weights;
     use super::Tokenizer;
     use framework::language::Prompt;
@@ -200,7 +229,7 @@ mod tests {
     use tempfile::TempDir;
 
     /// A folder with a tokenizer of whole words that puts `<s>` before a text, and the given files.
-    fn folder(files: &[(&str, Value)]) -> TempDir {
+    pub(crate) fn folder(files: &[(&str, Value)]) -> TempDir {
         let words = ["<s>", "</s>", "<end>", "?", "red", "blue", "[UNK]"];
         let vocab: Value = words.iter().zip(0..).map(|(word, id): (_, u32)| (*word, id)).collect();
         let added = |id: usize| {
@@ -299,6 +328,17 @@ mod tests {
         let whole = "<|im_start|>system\nRank.<|im_end|>\n<|im_start|>user\nWhich?<|im_end|>\n\
             <|im_start|>assistant\nThis.<|im_end|>\n";
         assert_eq!(text, whole);
+    }
+
+    #[test]
+    fn of_several_templates_one_is_the_default_or_none_can_be_rendered() {
+        let config =
+            json!({"chat_template": [{"name": "rag", "template": "!"}, {"name": "tool_use", "template": "?"}]});
+        let folder = folder(&[("tokenizer_config.json", config)]);
+        let tokenizer = Tokenizer::from_folder(folder.path()).expect("a tokenizer");
+        let error = tokenizer.chat(&Prompt::new("", "red"), None).expect_err("no default").to_string();
+        assert!(error.contains("several chat templates (rag, tool_use), none of them `default`"), "{error}");
+        assert_eq!(tokenizer.check_template().expect_err("no default").to_string(), error);
     }
 
     #[test]

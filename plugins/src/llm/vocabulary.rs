@@ -1,9 +1,11 @@
 //! The tokenizer that a GGUF header describes, as the parts that `tokenizer` is made of. Not the reading of the header.
 
+use super::chat::Wrong;
+use super::gguf::Gguf;
 use super::tokenizer::Parts;
 use framework::error::{Error, Result};
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::borrow::Cow;
 
 /// Llama 3's words: contractions in any case, at most three digits.
 const LLAMA3: &str = concat!(
@@ -22,21 +24,38 @@ const TEKKEN: &str = concat!(
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 );
 
+/// What llama.cpp takes where a file does not say which words it has: cut by one pattern after another.
+const DEFAULT: [&str; 4] = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+];
+
 /// The kinds of tokens (`tokenizer.ggml.token_type`) that are told apart here.
 const NORMAL: u64 = 1;
 const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
-/// The parts of the tokenizer that `header` describes; `path` is the file's.
-pub(crate) fn parts(header: &Map<String, Value>, path: &Path) -> Result<Parts> {
-    let vocabulary = Vocabulary::new(header).map_err(|error| error.at(path.display()))?;
+/// The parts of the tokenizer that the header of `file` describes.
+pub(crate) fn parts(file: &Gguf) -> Result<Parts> {
+    let vocabulary = Vocabulary::new(file)?;
     let id = |key: &str| vocabulary.get(key).and_then(Value::as_u64);
     let token = |key: &str| vocabulary.tokens.get(id(key)? as usize).map(|token| token.to_string());
-    let (tokenizer, adds_bos) = vocabulary.tokenizer().map_err(|error| error.at(path.display()))?;
+    let (tokenizer, adds_bos) = vocabulary.tokenizer()?;
+    let template = file.get("tokenizer.chat_template").and_then(Value::as_str).map(str::to_string);
     Ok(Parts {
         tokenizer: tokenizer.to_string(),
-        template: header.get("tokenizer.chat_template").and_then(Value::as_str).map(str::to_string),
+        added: Vec::new(),
+        special: Vec::new(),
+        template: match (template, file.strings("tokenizer.chat_templates")) {
+            (None, Some(names)) => Err(Wrong {
+                what: format!("the model has chat templates by name only ({})", names.join(", ")),
+                fix: "a file with `tokenizer.chat_template`",
+            }),
+            (template, _) => Ok(template),
+        },
         bos: token("bos_token_id"),
         eos: token("eos_token_id"),
         adds_bos: Some(vocabulary.get("add_bos_token").and_then(Value::as_bool).unwrap_or(adds_bos)),
@@ -46,35 +65,39 @@ pub(crate) fn parts(header: &Map<String, Value>, path: &Path) -> Result<Parts> {
 
 /// What the header says about tokens, `[tokens]` each.
 struct Vocabulary<'a> {
-    header: &'a Map<String, Value>,
-    tokens: Vec<&'a str>,
+    file: &'a Gguf,
+    tokens: Vec<Cow<'a, str>>,
     kinds: Vec<u64>,
 }
 
 impl<'a> Vocabulary<'a> {
-    fn new(header: &'a Map<String, Value>) -> Result<Self> {
-        let mut vocabulary = Self { header, tokens: Vec::new(), kinds: Vec::new() };
-        vocabulary.tokens = vocabulary.list("tokens", Value::as_str)?;
-        vocabulary.kinds = match vocabulary.get("token_type") {
-            Some(_) => vocabulary.list("token_type", Value::as_u64)?,
-            None => vec![NORMAL; vocabulary.tokens.len()],
-        };
-        if vocabulary.kinds.len() != vocabulary.tokens.len() {
-            return Err(Error::new("the header has more tokens than kinds of tokens, or fewer").fix("another file"));
+    fn new(file: &'a Gguf) -> Result<Self> {
+        let mut vocabulary = Self { file, tokens: Vec::new(), kinds: Vec::new() };
+        vocabulary.tokens = vocabulary.strings("tokens")?;
+        let tokens = vocabulary.tokens.len();
+        for key in ["token_type", "scores"] {
+            if let Some(count) = file.count(&name(key)).filter(|count| *count != tokens) {
+                let what = format!("the header has {tokens} tokens, but a list `tokenizer.ggml.{key}` of {count}");
+                return Err(Error::new(what).fix("another file"));
+            }
         }
+        vocabulary.kinds = match file.count(&name("token_type")) {
+            Some(_) => vocabulary.numbers("token_type")?.into_iter().map(|kind| kind as u64).collect(),
+            None => vec![NORMAL; tokens],
+        };
         Ok(vocabulary)
     }
 
     fn get(&self, key: &str) -> Option<&'a Value> {
-        self.header.get(&format!("tokenizer.ggml.{key}"))
+        self.file.get(&name(key))
     }
 
-    fn list<T>(&self, key: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Vec<T>> {
-        let list = self.get(key).and_then(Value::as_array).and_then(|list| list.iter().map(read).collect());
-        list.ok_or_else(|| {
-            let error = Error::new(format!("the header has no list `tokenizer.ggml.{key}`"));
-            error.fix("a GGUF file with a tokenizer, or the model in Hugging Face's format")
-        })
+    fn strings(&self, key: &str) -> Result<Vec<Cow<'a, str>>> {
+        self.file.strings(&name(key)).ok_or_else(|| no_list(key))
+    }
+
+    fn numbers(&self, key: &str) -> Result<Vec<f64>> {
+        self.file.numbers(&name(key)).ok_or_else(|| no_list(key))
     }
 
     /// The tokenizer as a `tokenizer.json`, and whether it puts a BOS token before texts where the header does not say.
@@ -88,17 +111,24 @@ impl<'a> Vocabulary<'a> {
 
     /// Byte-level pairs, as in GPT-2, Llama 3, Qwen, SmolLM.
     fn bytes(&self) -> Result<(Value, bool)> {
-        let name = self.get("pre").and_then(Value::as_str).unwrap_or("missing");
+        let name = self.get("pre").and_then(Value::as_str).unwrap_or_else(|| {
+            tracing::warn!(
+                "the file does not say how its tokenizer cuts texts into words (`tokenizer.ggml.pre`): they are cut as \
+                 llama.cpp does then, which may not be how the model was trained"
+            );
+            "default"
+        });
         let regex = |regex: &str| {
             let pattern = json!({"Regex": regex});
             json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
         };
         let (words, whole_words, adds_bos) = match name {
-            "gpt-2" => (None, false, false),
-            "smollm" => (Some(json!({"type": "Digits", "individual_digits": true})), false, false),
-            "llama-bpe" | "llama3" | "llama-v3" => (Some(regex(LLAMA3)), true, true),
-            "qwen2" | "deepseek-r1-qwen" => (Some(regex(QWEN2)), false, false),
-            "tekken" => (Some(regex(TEKKEN)), true, true),
+            "default" => (DEFAULT.map(regex).to_vec(), false, false),
+            "gpt-2" => (vec![], false, false),
+            "smollm" => (vec![json!({"type": "Digits", "individual_digits": true})], false, false),
+            "llama-bpe" | "llama3" | "llama-v3" => (vec![regex(LLAMA3)], true, true),
+            "qwen2" | "deepseek-r1-qwen" => (vec![regex(QWEN2)], false, false),
+            "tekken" => (vec![regex(TEKKEN)], true, true),
             other => return Err(refused("pre", other, "gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen, tekken")),
         };
         let (no, yes) = (false, true);
@@ -106,7 +136,7 @@ impl<'a> Vocabulary<'a> {
             |cut: bool| json!({"type": "ByteLevel", "add_prefix_space": no, "trim_offsets": yes, "use_regex": cut});
         // GPT-2 cuts a text into words by a pattern that is part of `ByteLevel`.
         let split = words.into_iter().chain([bytes(matches!(name, "gpt-2" | "smollm"))]);
-        let merges = self.list("merges", Value::as_str)?;
+        let merges = self.strings("merges")?;
         let vocabulary = self.ids();
         if let Some(merge) = merges.iter().find(|merge| !vocabulary.contains_key(&merge.replacen(' ', "", 1))) {
             return Err(Error::new(format!("the header merges `{merge}` to what is no token")).fix("another file"));
@@ -125,7 +155,7 @@ impl<'a> Vocabulary<'a> {
     /// SentencePiece's pairs, as in Llama 2 and Mistral: what transformers makes of them. Pieces merge in the order of
     /// their scores, unknown characters become bytes, and spaces `▁`.
     fn sentencepiece(&self) -> Result<Value> {
-        let scores = self.list("scores", Value::as_f64)?;
+        let scores = self.numbers("scores")?;
         let vocabulary = self.ids();
         let mut merges = Vec::new();
         for (token, (kind, score)) in self.tokens.iter().zip(self.kinds.iter().zip(&scores)) {
@@ -149,7 +179,7 @@ impl<'a> Vocabulary<'a> {
             normalizers.insert(0, json!({"type": "Prepend", "prepend": "▁"}));
             decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
         }
-        let unknown = self.kinds.iter().position(|kind| *kind == UNKNOWN).map(|id| self.tokens[id]);
+        let unknown = self.kinds.iter().position(|kind| *kind == UNKNOWN).map(|id| &self.tokens[id]);
         Ok(json!({
             "version": "1.0",
             "added_tokens": self.added(),
@@ -168,7 +198,7 @@ impl<'a> Vocabulary<'a> {
 
     /// Tokens that are found in a text before it is cut into words.
     fn added(&self) -> Vec<Value> {
-        let added = |(id, (token, kind)): (usize, (&&str, &u64))| {
+        let added = |(id, (token, kind)): (usize, (&Cow<str>, &u64))| {
             let special = matches!(*kind, UNKNOWN | CONTROL);
             (special || *kind == USER_DEFINED).then(|| {
                 json!({
@@ -181,6 +211,15 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
+fn name(key: &str) -> String {
+    format!("tokenizer.ggml.{key}")
+}
+
+fn no_list(key: &str) -> Error {
+    let error = Error::new(format!("the header has no list `tokenizer.ggml.{key}`"));
+    error.fix("a GGUF file with a tokenizer, or the model in Hugging Face's format")
+}
+
 fn refused(key: &str, value: &str, supported: &str) -> Error {
     let error = Error::new(format!("`tokenizer.ggml.{key}` is `{value}`, which is not supported"));
     error.fix(format!("a file with one of: {supported}; or the model in Hugging Face's format"))
@@ -188,14 +227,18 @@ fn refused(key: &str, value: &str, supported: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gguf::Gguf;
+    use super::super::gguf::tests::{Writer, saved};
     use super::super::tokenizer::Tokenizer;
-    use serde_json::{Map, Value, json};
-    use std::path::Path;
+    use serde_json::{Value, json};
 
     fn read(header: Value) -> framework::error::Result<Tokenizer> {
-        let header: Map<_, _> = header.as_object().expect("a table").clone();
-        let header = header.into_iter().map(|(key, value)| (format!("tokenizer.ggml.{key}"), value)).collect();
-        Tokenizer::from_gguf(&header, Path::new("model.gguf"))
+        let mut file = Writer::default();
+        for (key, value) in header.as_object().expect("a table") {
+            file.value(&format!("tokenizer.ggml.{key}"), value);
+        }
+        let (path, _folder) = saved(&file.bytes());
+        Tokenizer::from_gguf(&Gguf::open(&path)?)
     }
 
     /// The smallest SentencePiece vocabulary that spells `ab ab` and any byte.
@@ -233,6 +276,7 @@ mod tests {
     fn every_family_cuts_texts_into_its_words() {
         let tokens = ["a", "B", "1", "2", "3", "4", "Ġ", "12", "123", "aB", "<|im_end|>"];
         for (pre, words) in [
+            ("default", "aB Ġ 123 4"),
             ("gpt-2", "aB Ġ 123 4"),
             ("smollm", "aB Ġ 1 2 3 4"),
             ("llama-bpe", "aB Ġ 123 4"),
@@ -263,6 +307,18 @@ mod tests {
         assert!(message("tokens", "none").contains("no list `tokenizer.ggml.tokens`"));
         let mut header = sentencepiece();
         header["model"] = "gpt2".into();
-        assert!(read(header).err().expect("no `pre`").to_string().contains("`tokenizer.ggml.pre` is `missing`"));
+        header["pre"] = "bloom".into();
+        assert!(read(header).err().expect("another").to_string().contains("`tokenizer.ggml.pre` is `bloom`"));
+    }
+
+    /// By llama.cpp's `regex_exprs` of a missing pre-tokenizer: signs and every three digits are words of their own.
+    #[test]
+    fn without_a_pre_tokenizer_texts_are_cut_as_by_llama_cpp() {
+        let tokens = ["a", "!", "1", "2", "3", "4", "Ġ", "a!", "!!", "Ġa", "12", "123", "1234", "34"];
+        let merges = ["a !", "! !", "Ġ a", "1 2", "12 3", "3 4", "123 4"];
+        let tokenizer = read(json!({"model": "gpt2", "tokens": tokens, "merges": merges})).expect("a tokenizer");
+        let ids = tokenizer.encode("a!! a 1234").expect("ids");
+        let found: Vec<_> = ids.iter().map(|&id| tokens[id as usize]).collect();
+        assert_eq!(found, ["a", "!!", "Ġa", "Ġ", "123", "4"]);
     }
 }

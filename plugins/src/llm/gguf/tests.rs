@@ -1,15 +1,16 @@
 //! GGUF files of a few bytes, written here by the format's definition.
 
 use super::Gguf;
-use crate::llm::architecture::Scaling;
+use crate::llm::rope::{Rope, Scaling};
 use crate::llm::weights::Weights;
 use half::{bf16, f16};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// The bytes of a GGUF file, version 3.
 #[derive(Default)]
-struct Writer {
+pub(crate) struct Writer {
     entries: Vec<u8>,
     num_entries: u64,
     infos: Vec<u8>,
@@ -23,21 +24,56 @@ impl Writer {
         bytes.extend(text.as_bytes());
     }
 
-    fn entry(&mut self, key: &str, kind: u32, value: &[u8]) {
+    pub(crate) fn entry(&mut self, key: &str, kind: u32, value: &[u8]) {
         Self::string(&mut self.entries, key);
         self.entries.extend(kind.to_le_bytes());
         self.entries.extend(value);
         self.num_entries += 1;
     }
 
-    fn text(&mut self, key: &str, text: &str) {
+    pub(crate) fn text(&mut self, key: &str, text: &str) {
         let mut value = Vec::new();
         Self::string(&mut value, text);
         self.entry(key, 8, &value);
     }
 
+    /// A JSON value in the format's types: numbers in lists are all of 64 bits.
+    pub(crate) fn value(&mut self, key: &str, value: &Value) {
+        let number = |value: &Value| match value.as_u64() {
+            Some(n) => (10, n.to_le_bytes()),
+            None => (12, value.as_f64().expect("a number").to_le_bytes()),
+        };
+        match value {
+            Value::String(text) => self.text(key, text),
+            Value::Bool(flag) => self.entry(key, 7, &[u8::from(*flag)]),
+            Value::Array(all) => {
+                let floats = all.iter().any(Value::is_f64);
+                let kind: u32 = if all.iter().all(Value::is_string) {
+                    8
+                } else if floats {
+                    12
+                } else {
+                    10
+                };
+                let mut bytes = [&kind.to_le_bytes()[..], &(all.len() as u64).to_le_bytes()].concat();
+                for element in all {
+                    match element.as_str() {
+                        Some(text) => Self::string(&mut bytes, text),
+                        None if floats => bytes.extend(element.as_f64().expect("a number").to_le_bytes()),
+                        None => bytes.extend(number(element).1),
+                    }
+                }
+                self.entry(key, 9, &bytes);
+            }
+            _ => {
+                let (kind, bytes) = number(value);
+                self.entry(key, kind, &bytes);
+            }
+        }
+    }
+
     /// `shape` `[rows, columns]`, `kind` GGML's number of the format.
-    fn tensor(&mut self, name: &str, shape: &[u64], kind: u32, bytes: &[u8]) {
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[u64], kind: u32, bytes: &[u8]) {
         Self::string(&mut self.infos, name);
         self.infos.extend((shape.len() as u32).to_le_bytes());
         shape.iter().rev().for_each(|size| self.infos.extend(size.to_le_bytes()));
@@ -48,32 +84,36 @@ impl Writer {
         self.num_tensors += 1;
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.aligned(32)
+    }
+
+    fn aligned(&self, alignment: usize) -> Vec<u8> {
         let mut file = b"GGUF".to_vec();
         file.extend(3u32.to_le_bytes());
         file.extend(self.num_tensors.to_le_bytes());
         file.extend(self.num_entries.to_le_bytes());
         file.extend(&self.entries);
         file.extend(&self.infos);
-        file.resize(file.len().next_multiple_of(32), 0);
+        file.resize(file.len().next_multiple_of(alignment), 0);
         file.extend(&self.data);
         file
     }
 }
 
-fn saved(bytes: &[u8]) -> (PathBuf, TempDir) {
+pub(crate) fn saved(bytes: &[u8]) -> (PathBuf, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, bytes).expect("a file");
     (path, folder)
 }
 
-fn floats(values: &[f32]) -> Vec<u8> {
+pub(crate) fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 /// A Llama of one layer: 8 wide, two heads of 4 that share keys, 8 tokens, 16 wide inside.
-fn llama() -> Writer {
+pub(crate) fn llama() -> Writer {
     let mut file = Writer::default();
     file.text("general.architecture", "llama");
     for (key, value) in [
@@ -108,7 +148,7 @@ fn llama() -> Writer {
     file
 }
 
-fn message(bytes: &[u8]) -> String {
+pub(crate) fn message(bytes: &[u8]) -> String {
     let (path, _folder) = saved(bytes);
     Weights::open(&path).err().expect("an error").to_string()
 }
@@ -200,7 +240,7 @@ fn formats_mean_what_ggml_says() {
         file.tensor("token_embd.weight", &[2, expected.len() as u64], kind, &[&bytes[..], &bytes].concat());
         let (path, _folder) = saved(&file.bytes());
         let file = Gguf::open(&path).expect("a file");
-        let values = file.values("token_embd.weight", &file.tensors["token_embd.weight"]).expect("values");
+        let values = file.values("token_embd.weight", &file.header.tensors["token_embd.weight"]).expect("values");
         assert_eq!(values, [&expected[..], &expected].concat(), "{name}");
         assert_eq!(file.formats().collect::<Vec<_>>(), [name]);
     }
@@ -214,12 +254,13 @@ fn damaged_and_unsupported_files_are_refused() {
         cut.contains("`blk.0.ffn_down.weight` lies beyond the end of the file") && cut.contains("cut short"),
         "{cut}"
     );
-    assert!(message(&whole[..200]).contains("cannot read the header of the GGUF file"));
-    assert!(message(b"PK").contains("cannot read the header of the GGUF file"));
+    assert!(message(&whole[..200]).contains("bytes are left"), "{}", message(&whole[..200]));
+    assert!(message(b"PK").contains("the file ends within it"));
+    assert!(message(b"GGML1234").contains("does not begin with `GGUF`"));
     let mut iq = llama();
     iq.tensor("output.weight", &[8, 8], 20, &[0; 64]);
     let unsupported = message(&iq.bytes());
-    assert!(unsupported.contains("dtype for tensor 20") && unsupported.contains("not IQ"), "{unsupported}");
+    assert!(unsupported.contains("the tensor `output.weight` is of type 20 (IQ4_NL)"), "{unsupported}");
     let mut wide = llama();
     wide.tensor("output.weight", &[8, 7], 0, &[0; 224]);
     let shape = message(&wide.bytes());
@@ -227,4 +268,124 @@ fn damaged_and_unsupported_files_are_refused() {
     let mut expert = llama();
     expert.entry("llama.expert_count", 4, &8u32.to_le_bytes());
     assert!(message(&expert.bytes()).contains("mixtures of experts"));
+}
+
+/// Counts and lengths that are larger than the file are refused before anything is made of them.
+#[test]
+fn what_a_header_counts_is_checked_against_the_file() {
+    let huge = u64::MAX.to_le_bytes();
+    let mut file = llama().bytes();
+    file[8..16].copy_from_slice(&huge);
+    assert!(message(&file).contains("counts 18446744073709551615 parts"), "{}", message(&file));
+    let mut file = llama().bytes();
+    file[16..24].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    assert!(message(&file).contains("counts 1099511627776 parts"), "{}", message(&file));
+    for (what, kind, value) in [
+        ("parts where", 8u32, huge.to_vec()),
+        ("parts where", 9, [&6u32.to_le_bytes()[..], &huge].concat()),
+        ("the file ends within it", 9, [&12u32.to_le_bytes()[..], &3000u64.to_le_bytes()].concat()),
+        ("`list` is a list of lists", 9, [&9u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat()),
+        ("`list` is a list of the unknown type 99", 9, [&99u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat()),
+        ("`list` is of the unknown type 13", 13, vec![0]),
+    ] {
+        let mut file = Writer::default();
+        file.entry("list", kind, &value);
+        let file = [file.bytes(), vec![0; 3000]].concat();
+        assert!(message(&file).contains(what), "{}", message(&file));
+    }
+    let mut file = llama();
+    file.tensor("output.weight", &[1 << 40, 1 << 40], 0, &[]);
+    assert!(message(&file.bytes()).contains("`output.weight`"), "{}", message(&file.bytes()));
+}
+
+/// A list that nobody asks for stays in the file.
+#[test]
+fn long_lists_are_read_when_they_are_asked_for() {
+    let mut file = llama();
+    file.entry("general.bytes", 9, &[&0u32.to_le_bytes()[..], &1000u64.to_le_bytes(), &[7; 1000]].concat());
+    let (path, _folder) = saved(&file.bytes());
+    let file = Gguf::open(&path).expect("a file");
+    assert_eq!(file.count("general.bytes"), Some(1000));
+    assert_eq!(file.numbers("general.bytes").expect("numbers"), [7.0; 1000]);
+    assert_eq!((file.strings("general.bytes"), file.get("general.bytes")), (None, None));
+}
+
+#[test]
+fn tensors_are_found_at_any_alignment() {
+    for (alignment, what) in [(0u32, Some("is 0")), (24, Some("is 24")), (8, None), (1, None)] {
+        let mut file = Writer::default();
+        file.entry("general.alignment", 4, &alignment.to_le_bytes());
+        // One byte more or less, so that tensors begin on any byte where they may.
+        for pad in ["a", "ab", "abc", "abcd"] {
+            let mut file = Writer { entries: file.entries.clone(), num_entries: 1, ..Writer::default() };
+            file.text("general.architecture", "llama");
+            file.text("pad", pad);
+            file.tensor("token_embd.weight", &[1, 2], 0, &floats(&[1.5, -2.0]));
+            let (path, _folder) = saved(&file.aligned(alignment.max(1) as usize));
+            match (Gguf::open(&path), what) {
+                (Ok(file), None) => {
+                    let values = file.values("token_embd.weight", &file.header.tensors["token_embd.weight"]);
+                    assert_eq!(values.expect("values"), [1.5, -2.0]);
+                }
+                (Err(error), Some(what)) => {
+                    assert!(error.to_string().contains(&format!("`general.alignment` {what}")), "{error}");
+                }
+                (other, _) => panic!("alignment {alignment}: {:?}", other.err()),
+            }
+        }
+    }
+}
+
+/// As llama.cpp reads them: what is not said to be of a type is linear, and files of 2023 call it `scale_linear`.
+#[test]
+fn a_scaled_rope_is_read_by_all_its_names() {
+    let scaling = |entries: &[(&str, Value)]| {
+        let mut file = llama();
+        entries.iter().for_each(|(key, value)| file.value(&format!("llama.rope.{key}"), value));
+        let (path, _folder) = saved(&file.bytes());
+        Weights::open(&path).map(|weights| weights.architecture().rope.clone())
+    };
+    let of = |scaling: Scaling| Rope { theta: 1e4, scaling };
+    let linear = of(Scaling::Linear { factor: 4.0 });
+    let (plain, factor) = (of(Scaling::None), ("scaling.factor", json!(4.0)));
+    let kind = |kind: &str| ("scaling.type", json!(kind));
+    assert_eq!(scaling(&[factor.clone()]).expect("a rope"), linear);
+    assert_eq!(scaling(&[kind("linear"), factor.clone()]).expect("a rope"), linear);
+    assert_eq!(scaling(&[("scale_linear", json!(4.0))]).expect("a rope"), linear);
+    assert_eq!(scaling(&[factor.clone(), ("scale_linear", json!(8.0))]).expect("a rope"), linear);
+    assert_eq!(scaling(&[kind("none"), factor.clone()]).expect("a rope"), plain);
+    assert_eq!(scaling(&[kind("linear")]).expect("a rope"), plain);
+    assert_eq!(scaling(&[("scaling.factor", json!(0.0))]).expect("a rope"), plain);
+    let yarn = scaling(&[kind("yarn"), factor]).expect_err("refused").to_string();
+    assert!(yarn.contains("`rope_type` is `yarn`"), "{yarn}");
+}
+
+/// A list has a value for each layer; what is not the same for all is refused by its name.
+#[test]
+fn values_of_each_layer_count_where_they_are_the_same() {
+    let with = |heads: Value| {
+        let mut file = Writer::default();
+        let whole = llama();
+        // The same entries but the heads of keys, which are written once more as a list.
+        file.text("general.architecture", "llama");
+        for (key, value) in [
+            ("block_count", json!(1)),
+            ("embedding_length", json!(8)),
+            ("feed_forward_length", json!(16)),
+            ("attention.head_count", json!(2)),
+            ("attention.head_count_kv", heads),
+            ("context_length", json!(64)),
+            ("attention.layer_norm_rms_epsilon", json!(1e-5)),
+        ] {
+            file.value(&format!("llama.{key}"), &value);
+        }
+        let file = Writer { infos: whole.infos, num_tensors: whole.num_tensors, data: whole.data, ..file };
+        let (path, _folder) = saved(&file.bytes());
+        Weights::open(&path).map(|weights| weights.architecture().num_kv_heads)
+    };
+    assert_eq!(with(json!([1])).expect("a model"), 1);
+    for heads in [json!([1, 1]), json!([]), json!([1, 2])] {
+        let error = with(heads).expect_err("refused").to_string();
+        assert!(error.contains("`llama.attention.head_count_kv` is a list"), "{error}");
+    }
 }
