@@ -66,6 +66,26 @@ fn a_stop_by_the_user_is_clean_and_says_how_to_go_on() {
     program.ok(&["list"]);
 }
 
+/// Each waits for its spec, which comes through a pipe, and never meets a safe point.
+#[cfg(unix)]
+#[test]
+fn what_stores_nothing_ends_at_the_first_signal() {
+    let program = Program::new();
+    let pipe = program.path("pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let spec = pipe.display().to_string();
+    for (command, signal) in [("check", "-INT"), ("plan", "-TERM"), ("report", "-INT")] {
+        let child = program.command(&[command, &spec]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let child = child.expect("it starts");
+        // Opens when the program reads.
+        let _writer = std::fs::OpenOptions::new().write(true).open(&pipe).expect("a reader");
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &id]).status().expect("kill").success());
+        let output = child.wait_with_output().expect("its end");
+        assert_eq!(output.status.code(), Some(130), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 #[test]
 fn damaged_objects_are_made_again_and_a_newer_store_is_refused() {
     let program = Program::new();

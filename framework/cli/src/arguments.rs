@@ -277,6 +277,26 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it leaves results or files that a stop must not leave half done; all others end at once.
+    pub(crate) fn stores(&self) -> bool {
+        !matches!(
+            self,
+            Self::Check { .. }
+                | Self::Plan { .. }
+                | Self::Why { .. }
+                | Self::Report { .. }
+                | Self::List { .. }
+                | Self::Show { .. }
+                | Self::Diff { .. }
+                | Self::Verify
+                | Self::Du { .. }
+                | Self::Inspect { .. }
+                | Self::Generate(_)
+        )
+    }
+}
+
 impl SpecArgument {
     pub(crate) fn source(&self, built_in: BuiltIn) -> Source {
         Source { path: self.spec.clone(), set: self.set.clone(), base: built_in.base }

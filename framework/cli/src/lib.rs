@@ -49,8 +49,9 @@ pub fn main(built_in: BuiltIn) -> ExitCode {
         }
         tracing::error!(%panic, "panic");
     }));
-    let handler = ctrlc::set_handler(|| {
-        if context::is_interrupted() {
+    let stores = cli.command.stores();
+    let handler = ctrlc::set_handler(move || {
+        if !stores || context::is_interrupted() {
             std::process::exit(130);
         }
         context::interrupt();
