@@ -180,13 +180,14 @@ impl Listed {
         Some(Self { name: sibling["rfilename"].as_str()?.to_string(), bytes: sibling["size"].as_u64(), sha256 })
     }
 
-    /// Whether it belongs to a checkpoint: configuration, tokenizer, chat template, or weights in safetensors. Of weights
+    /// Whether it belongs to a checkpoint or an adapter: configuration, tokenizer, chat template, or weights in safetensors. Of weights
     /// that lie there twice, as one publisher's do, those by Hugging Face's names.
     fn is_wanted(&self) -> bool {
         let name = self.name.as_str();
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) && !name.starts_with('.');
         let configures = [".json", ".jinja", "tokenizer.model"].iter().any(|end| name.ends_with(end));
-        let weights = name.starts_with("model") && name.ends_with(".safetensors");
+        let weights =
+            name.starts_with("model") && name.ends_with(".safetensors") || name == "adapter_model.safetensors";
         name == "1_Pooling/config.json" || plain && name != PINNED && (configures || weights)
     }
 }

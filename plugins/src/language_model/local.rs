@@ -1,7 +1,7 @@
 //! A checkpoint on this machine.
 
 use crate::llm::model::Local as Open;
-use crate::llm::{describe, load, weights::Weights};
+use crate::llm::{describe, load, lora, peft, weights::Weights};
 use burn::tensor::FloatDType;
 use framework::archive::{Archive, FileSum, PythonPackage};
 use framework::context::Context;
@@ -30,10 +30,18 @@ framework::plugin! {
     /// A decoder of the Llama, Mistral, Qwen2 or Qwen3 family in this process, on the experiment's device.
     ///
     /// Weights are Hugging Face's safetensors or GGUF. `ablate inspect MODEL` says what a checkpoint is.
+    ///
+    /// A LoRA adapter in PEFT's files is added to the weights. One that lies in the model's own folder, beside its
+    /// `config.json`, is taken without being named, as transformers does; move its `adapter_config.json` away for the
+    /// model alone. What PEFT can do beyond plain LoRA of a block's linear layers (DoRA, PiSSA's first values, trained
+    /// biases and others) is refused by its name. `ablate export RUN FOLDER --as adapter` writes what a run trained.
     struct Local: LanguageModel = "local" {
         /// A folder with `config.json`, `model.safetensors` and `tokenizer.json`, a `.gguf` file or a folder with one: a
         /// path, or a name that `ablate fetch` was given, as in `smollm2-135m` or `Qwen/Qwen3-0.6B`.
         model: PathBuf,
+        /// A LoRA adapter of the model: a folder with PEFT's `adapter_config.json` and `adapter_model.safetensors`, a path
+        /// or a name that `ablate fetch` was given.
+        adapter: Option<PathBuf> = None,
         /// The precision of weights and activations; quantized ones are widened to it.
         precision: Precision = Precision::F32,
         /// Answers that are written at a time; halved when memory runs out.
@@ -60,12 +68,60 @@ const SMOLLM2: Archive = Archive {
 };
 framework::inventory::submit! { SMOLLM2 }
 
+/// Where a model is.
+struct Found {
+    model: PathBuf,
+    adapter: Option<PathBuf>,
+}
+
+impl Found {
+    /// The hashes of all that decides the model.
+    fn inputs(&self) -> Result<Value> {
+        let adapter = self.adapter.iter().flat_map(|folder| lora::files(folder));
+        file_hashes(&Weights::files(&self.model)?.into_iter().chain(adapter).collect::<Vec<_>>())
+    }
+}
+
 impl Local {
-    /// The checkpoint's folder or file: as given, or in the cache.
+    /// The checkpoint's folder or file and the adapter's folder: as given, or in the cache.
+    fn find(&self, cache: &Path) -> Result<Found> {
+        let model = self.path(cache)?;
+        let own = peft::is_in(&model).then_some(&model);
+        let adapter = match (&self.adapter, own) {
+            (None, own) => own.cloned(),
+            (Some(named), own) => {
+                let found = [named.clone(), cache.join(named)].into_iter().find(|folder| peft::is_in(folder));
+                let missing = || {
+                    let error = Error::new(format!("there is no adapter at {}", named.display()));
+                    error.at("language_model.adapter").fix("a folder with PEFT's adapter_config.json")
+                };
+                let found = found.ok_or_else(missing)?;
+                if own.is_some_and(|own| own.canonicalize().ok() != found.canonicalize().ok()) {
+                    return Err(Error::new("the model's folder holds an adapter, and `adapter` names another one")
+                        .at(model.display())
+                        .fix("one of them: no `adapter`, or a model without adapter_config.json"));
+                }
+                Some(found)
+            }
+        };
+        if is_only_adapter(&model)? {
+            let base = peft::Config::read(&model)?.base.unwrap_or_else(|| "BASE".into());
+            return Err(Error::new("the folder holds an adapter and no model").at(model.display()).fix(format!(
+                "model = \"{base}\", or where you have that model, and adapter = \"{}\"",
+                self.model.display()
+            )));
+        }
+        if self.adapter.is_none() && adapter.is_some() {
+            tracing::info!(folder = %model.display(), "the adapter beside the model's config.json is added to its weights");
+        }
+        Ok(Found { model: only_gguf(&model)?, adapter })
+    }
+
+    /// What `model` names: as given, or in the cache.
     fn path(&self, cache: &Path) -> Result<PathBuf> {
         let cached = cache.join(&self.model);
         match [&self.model, &cached].into_iter().find(|path| path.exists()) {
-            Some(path) => only_gguf(path),
+            Some(path) => Ok(path.clone()),
             None => {
                 let name = self.model.display().to_string();
                 let fix = match nearest(&name, [SMOLLM2.name].into_iter()) {
@@ -77,6 +133,11 @@ impl Local {
             }
         }
     }
+}
+
+/// Whether a folder holds an adapter and no model.
+fn is_only_adapter(path: &Path) -> Result<bool> {
+    Ok(peft::is_in(path) && !path.join("config.json").exists() && only_gguf(path)? == path)
 }
 
 /// The `.gguf` file of a folder that holds one instead of Hugging Face's files; any other path as it is.
@@ -101,9 +162,9 @@ fn only_gguf(path: &Path) -> Result<PathBuf> {
 
 impl LanguageModel for Local {
     fn open(&self, _: &[String], cx: &Context) -> Result<Arc<dyn Model>> {
-        let path = self.path(&cx.cache)?;
-        let base = file_hashes(&Weights::files(&path)?)?;
-        let weights = Weights::open(&path)?;
+        let found = self.find(&cx.cache)?;
+        let base = found.inputs()?;
+        let weights = Weights::open(&found.model)?;
         if self.precision != Precision::F32 && framework::host::holds(&cx.device) {
             return Err(Error::new("the CPU computes in single precision only")
                 .at("language_model.precision")
@@ -121,19 +182,30 @@ impl LanguageModel for Local {
         if let [first, ..] = unused.as_slice() {
             tracing::warn!(count = unused.len(), %first, "the model does not use all tensors of its files");
         }
-        let decoder = load::open(&weights, &cx.device, precision)?;
+        let mut decoder = load::open(&weights, &cx.device, precision)?;
+        if let Some(folder) = &found.adapter {
+            decoder = lora::merged(lora::load(decoder, folder)?.0);
+        }
         Ok(Arc::new(Open { decoder, tokenizer, base, batch_size: self.batch_size, tuned: None }))
     }
 
     fn inputs(&self, cache: &Path) -> Result<Value> {
-        file_hashes(&Weights::files(&self.path(cache)?)?)
+        self.find(cache)?.inputs()
     }
 
     fn describe(&self, cache: &Path) -> Result<Value> {
-        describe::describe(&self.path(cache)?)
+        let path = self.path(cache)?;
+        if self.adapter.is_none() && is_only_adapter(&path)? {
+            return describe::adapter(&path);
+        }
+        let found = self.find(cache)?;
+        describe::describe(&found.model, found.adapter.as_deref())
     }
 
     fn is_trainable(&self) -> bool {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

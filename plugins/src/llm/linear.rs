@@ -50,7 +50,10 @@ impl Linear {
     pub(crate) fn merged(mut self) -> Self {
         if let Some(Adapter { a, b, scale, .. }) = self.adapter.take() {
             let change = b.val().matmul(a.val()) * scale;
-            self.weight = self.weight.map(|weight| weight + change);
+            self.weight = self.weight.map(|weight| {
+                let dtype = weight.dtype();
+                weight + change.cast(dtype)
+            });
         }
         self
     }

@@ -2,6 +2,7 @@
 
 use super::decoder::Decoder;
 use super::linear::Adapter;
+use super::peft::{CONFIG, Config};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use framework::checkpoint::{self, Tensors};
@@ -9,13 +10,14 @@ use framework::error::{Error, Explain, Result};
 use framework::language::Lora;
 use framework::parameters;
 use framework::rng::Rng;
+use half::{bf16, f16};
 use regex::Regex;
-use serde_json::{Value, json};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::json;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const WEIGHTS: &str = "adapter_model.safetensors";
-const CONFIG: &str = "adapter_config.json";
 
 /// `decoder` with a fresh adapter beside each layer that `lora` names, everything else frozen.
 ///
@@ -85,9 +87,6 @@ pub(crate) fn tensors(decoder: &Decoder) -> Tensors {
 
 /// Writes the adapters to `folder`; `base` says what they belong to.
 pub(crate) fn save(decoder: &Decoder, lora: &Lora, base: &str, folder: &Path) -> Result<()> {
-    let tensors = tensors(decoder);
-    let target = |name: &String| name.rsplit('.').nth(2).map(str::to_string);
-    let targets: BTreeSet<String> = tensors.keys().filter_map(target).collect();
     let config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -96,7 +95,7 @@ pub(crate) fn save(decoder: &Decoder, lora: &Lora, base: &str, folder: &Path) ->
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "use_rslora": lora.rank_stabilized,
-        "target_modules": targets,
+        "target_modules": targets(decoder),
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
@@ -104,74 +103,132 @@ pub(crate) fn save(decoder: &Decoder, lora: &Lora, base: &str, folder: &Path) ->
     let text = serde_json::to_vec_pretty(&config).explain("writing an adapter", folder.display())?;
     let file = folder.join(CONFIG);
     std::fs::write(&file, text).explain("writing an adapter", file.display())?;
-    checkpoint::write(&folder.join(WEIGHTS), &tensors, "")
+    checkpoint::write(&folder.join(WEIGHTS), &tensors(decoder), "")
 }
 
-/// Whether `folder` holds adapters.
-pub(crate) fn is_in(folder: &Path) -> bool {
-    folder.join(CONFIG).exists()
+/// The layers with adapters by the ends of their names, as in `q_proj`; by whole names where some of one end have none.
+fn targets(decoder: &Decoder) -> BTreeSet<String> {
+    let mut decoder = decoder.clone();
+    let end = |name: &str| name.rsplit('.').next().unwrap_or(name).to_string();
+    let layers = decoder.linears();
+    let (with, without): (Vec<_>, Vec<_>) = layers.into_iter().partition(|(_, linear)| linear.adapter.is_some());
+    let ends: BTreeSet<String> = with.iter().map(|(name, _)| end(name)).collect();
+    match without.iter().any(|(name, _)| ends.contains(&end(name))) {
+        true => with.into_iter().map(|(name, _)| name).collect(),
+        false => ends,
+    }
+}
+
+/// The files of an adapter in `folder`, whose bytes decide it.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    [CONFIG, WEIGHTS].map(|name| folder.join(name)).into_iter().filter(|file| file.is_file()).collect()
 }
 
 /// `decoder` with the adapters that `save`, or PEFT, wrote to `folder`; and their settings.
 pub(crate) fn load(decoder: Decoder, folder: &Path) -> Result<(Decoder, Lora)> {
-    let file = folder.join(CONFIG);
-    let text = std::fs::read(&file).explain("reading an adapter", file.display())?;
-    let config: Value = serde_json::from_slice(&text).explain("reading an adapter", file.display())?;
-    let refuse = |what: &str| Error::new(format!("an adapter with {what} is not supported")).at(file.display());
-    for (key, harmless) in [("use_dora", json!(false)), ("bias", json!("none")), ("fan_in_fan_out", json!(false))] {
-        if config.get(key).is_some_and(|value| *value != harmless) {
-            return Err(refuse(&format!("{key} = {}", config[key])));
-        }
-    }
-    for key in ["rank_pattern", "alpha_pattern"] {
-        if config.get(key).and_then(Value::as_object).is_some_and(|map| !map.is_empty()) {
-            return Err(refuse(key));
-        }
-    }
-    let lora = Lora {
-        rank: config["r"].as_u64().ok_or_else(|| refuse("no r"))? as usize,
-        alpha: config["lora_alpha"].as_f64().ok_or_else(|| refuse("no lora_alpha"))?,
-        dropout: config["lora_dropout"].as_f64().unwrap_or(0.0),
-        target_modules: String::new(),
-        rank_stabilized: config["use_rslora"].as_bool().unwrap_or(false),
-    };
-    let (tensors, _) = checkpoint::read(&folder.join(WEIGHTS))?;
-    Ok((with(decoder, &lora, &tensors)?, lora))
+    let config = Config::read(folder)?;
+    let decoder = with(decoder, &config, read(folder)?).map_err(|error| error.at(folder.display()))?;
+    Ok((decoder, config.lora))
 }
 
-/// `decoder` with the adapters of `tensors`, by PEFT's names.
-pub(crate) fn with(decoder: Decoder, lora: &Lora, tensors: &Tensors) -> Result<Decoder> {
+/// An adapter's tensors in single precision, by their layers and factors: `layers.0.self_attn.q_proj.lora_A`.
+pub(crate) fn read(folder: &Path) -> Result<Tensors> {
+    let file = folder.join(WEIGHTS);
+    if !file.is_file() {
+        let pickled = folder.join("adapter_model.bin").is_file();
+        let what =
+            if pickled { "the adapter's weights are pickled" } else { "the adapter has no adapter_model.safetensors" };
+        let fix = "an adapter saved in safetensors (PEFT: `save_pretrained`)";
+        return Err(Error::new(what).at(folder.display()).fix(fix));
+    }
+    let bytes = std::fs::read(&file).explain("reading an adapter", file.display())?;
+    let stored = SafeTensors::deserialize(&bytes).map_err(|error| {
+        let error = Error::new(format!("cannot read the adapter's weights: {error}")).at(file.display());
+        error.fix("a complete safetensors file; was a download or copy cut short?")
+    })?;
+    let mut tensors = Tensors::new();
+    for (name, view) in stored.tensors() {
+        let broken = |what: String| Error::new(format!("the adapter's `{name}` {what}")).at(file.display());
+        let values = floats(&view).ok_or_else(|| {
+            broken(format!("is stored as {:?}, which is not supported", view.dtype())).fix("F32, F16 or BF16")
+        })?;
+        if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
+            return Err(
+                broken(format!("holds {bad}, which is no finite number")).fix("an adapter that did not diverge")
+            );
+        }
+        if tensors.insert(layer_and_factor(&name), (view.shape().to_vec(), values)).is_some() {
+            return Err(broken("is there twice, under two prefixes".into()).fix("one of them"));
+        }
+    }
+    Ok(tensors)
+}
+
+fn floats(view: &TensorView) -> Option<Vec<f32>> {
+    let bytes = view.data();
+    match view.dtype() {
+        Dtype::F32 => Some(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()),
+        Dtype::F16 => Some(bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()),
+        Dtype::BF16 => Some(bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// A tensor's name without what programs put around it: PEFT `base_model.model.` and the model's own `model.`, others
+/// only one of these, and the adapter's name `default` where they write what they have in memory.
+fn layer_and_factor(name: &str) -> String {
+    let mut rest = name;
+    for prefix in ["base_model.", "model.", "model."] {
+        rest = rest.strip_prefix(prefix).unwrap_or(rest);
+    }
+    for suffix in [".weight", ".default"] {
+        rest = rest.strip_suffix(suffix).unwrap_or(rest);
+    }
+    rest.to_string()
+}
+
+/// `decoder` with the adapters of `tensors`, by their layers and factors.
+fn with(decoder: Decoder, config: &Config, mut tensors: Tensors) -> Result<Decoder> {
     let mut decoder = decoder.no_grad();
-    let mut used = 0;
-    let matrix = |(shape, values): &(Vec<usize>, Vec<f32>), device: &Device| {
-        Param::<Tensor<2>>::from_data(TensorData::new(values.clone(), shape.clone()), device)
+    let lora = &config.lora;
+    let matrix = |(shape, values): (Vec<usize>, Vec<f32>), device: &Device| {
+        Param::<Tensor<2>>::from_data(TensorData::new(values, shape), device)
     };
     for (name, linear) in decoder.linears() {
-        let factor = |factor: &str| tensors.get(&format!("base_model.model.{name}.{factor}.weight"));
-        let (Some(a), Some(b)) = (factor("lora_A"), factor("lora_B")) else {
-            linear.adapter = None;
-            continue;
-        };
-        let ([input, output], device) = (linear.sizes(), linear.weight.val().device());
-        if a.0 != [lora.rank, input] || b.0 != [output, lora.rank] {
-            return Err(Error::new(format!("the adapter of `{name}` has the shapes {:?} and {:?}", a.0, b.0))
-                .fix(format!("[{}, {input}] and [{output}, {}], from the same base model", lora.rank, lora.rank)));
+        let layer = layer_and_factor(&name);
+        let [a, b] = ["lora_A", "lora_B"].map(|factor| tensors.remove(&format!("{layer}.{factor}")));
+        let there = a.is_some() || b.is_some();
+        if config.adapts(&name).is_some_and(|adapted| adapted != there) {
+            let what = if there { "has weights for" } else { "lacks the weights of" };
+            let said = if there { "does not name it" } else { "names it" };
+            return Err(Error::new(format!("the adapter {what} `{name}`, and its target_modules {said}"))
+                .fix("a whole adapter, as PEFT saved it"));
         }
+        linear.adapter = None;
+        if !there {
+            continue;
+        }
+        let ([input, output], device) = (linear.sizes(), linear.weight.val().device());
+        let shapes = [&a, &b].map(|factor| factor.as_ref().map(|(shape, _)| shape.clone()).unwrap_or_default());
+        let (Some(a), Some(b), true) = (a, b, shapes == [vec![lora.rank, input], vec![output, lora.rank]]) else {
+            return Err(Error::new(format!(
+                "the adapter of `{name}` has the shapes {:?} and {:?}",
+                shapes[0], shapes[1]
+            ))
+            .fix(format!("[{}, {input}] and [{output}, {}], from the same base model", lora.rank, lora.rank)));
+        };
         linear.adapter = Some(Adapter {
             a: matrix(a, &device),
             b: matrix(b, &device),
             scale: scale(lora.rank, lora.alpha, lora.rank_stabilized),
             dropout: lora.dropout,
         });
-        used += 2;
     }
-    match used == tensors.len() {
-        true => Ok(decoder),
-        false => Err(Error::new(format!(
-            "{} of an adapter's {} tensors belong to no layer",
-            tensors.len() - used,
-            tensors.len()
-        ))
-        .fix("an adapter made for this base model, of linear layers only")),
+    match tensors.keys().next() {
+        None => Ok(decoder),
+        Some(name) => {
+            let what = format!("`{name}`, one of {} such tensors of the adapter, belongs to no layer", tensors.len());
+            Err(Error::new(what).fix("an adapter made for this base model, of the linear layers of its blocks only"))
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::decoder::Decoder;
 use super::generate::Writer;
 use super::tokenizer::Tokenizer;
 use super::tune::{self, Tuner};
-use super::{bench, load, lora, score};
+use super::{bench, load, lora, peft, score};
 use burn::module::Module;
 use burn::tensor::TensorData;
 use framework::checkpoint::{self, Tensors};
@@ -122,7 +122,7 @@ impl Model for Local {
     }
 
     fn load(&self, folder: &Path, _: &Context) -> Result<Arc<dyn Model>> {
-        if lora::is_in(folder) {
+        if peft::is_in(folder) {
             let (decoder, settings) = lora::load(self.decoder.clone(), folder)?;
             let hash = hash(&lora::tensors(&decoder));
             return Ok(Arc::new(self.with(decoder, Some(Tuned::Adapters(settings, hash)))));

@@ -245,9 +245,36 @@ fn an_adapter_is_saved_as_peft_saves_it() {
     let (again, _) = lora::load(decoder.clone(), folder.path()).expect("it is read");
     let row = [Row::plain(vec![1, 2, 3])];
     assert_eq!(logits(&again, &row), logits(&decoder, &row));
+    let (cut, _) = {
+        // Not every layer of one name has an adapter: PEFT must be told which.
+        let lora = Lora { target_modules: r"layers\.1\.self_attn\.q_proj".into(), ..framework::plugin::defaults() };
+        let decoder = lora::attach(lora::merged(decoder.clone()), &lora, &Rng::new(1, "test")).expect("an adapter");
+        let folder = tempfile::tempdir().expect("a folder");
+        lora::save(&decoder, &lora, "base", folder.path()).expect("it is saved");
+        lora::load(decoder, folder.path()).expect("it is read")
+    };
+    assert_eq!(lora::tensors(&cut).len(), 2);
     // Merged, it gives the same numbers.
     let merged: Vec<f64> = logits(&lora::merged(decoder.clone()), &row).iter().map(|x| f64::from(*x)).collect();
     assert_close("merged", &logits(&decoder, &row), &merged, 1e-4);
+}
+
+/// By PEFT 0.21.2 and transformers 5.24, which loads the adapter in `coloc` with the model.
+#[test]
+fn an_adapter_gives_the_logits_that_peft_gives() {
+    let model = fixture("../cases/models/coloc");
+    let base = load::open(&Weights::open(&model).expect("a checkpoint"), &Device::flex(), FloatDType::F32);
+    let base = base.expect("a decoder");
+    for (case, theirs) in [
+        ("coloc", [0.279_810_43, -0.124_147_77, -0.961_137_06, 0.355_100_48, -1.115_726_83]),
+        ("ad_bf16", [-0.002_159_87, 0.004_128_78, -0.321_358_86, -0.359_890_58, -0.471_410_1]),
+    ] {
+        let (decoder, _) = lora::load(base.clone(), &fixture(&format!("../cases/models/{case}"))).expect("an adapter");
+        for decoder in [decoder.clone(), lora::merged(decoder)] {
+            let ours = logits(&decoder, &[Row::plain(vec![5, 6, 7, 8])]);
+            assert_close(case, &ours[3 * 320..][..5], &theirs, 1e-4);
+        }
+    }
 }
 
 #[test]

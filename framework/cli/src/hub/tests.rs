@@ -1,4 +1,4 @@
-use super::{Hub, Name};
+use super::{Hub, Listed, Name};
 use crate::fetch::{check, sum};
 use framework::error::Result;
 use framework::progress::Progress;
@@ -189,4 +189,11 @@ fn names_are_owner_name_and_revision() {
     for wrong in ["a", "a/", "/b", "a/b/c", "../b", "a/..", "a/b@", "a/b@../..", "a b/c", "./a"] {
         assert!(Name::parse(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn the_weights_of_an_adapter_are_fetched_too() {
+    let wanted = |name: &str| Listed { name: name.into(), bytes: None, sha256: None }.is_wanted();
+    assert!(wanted("adapter_model.safetensors") && wanted("adapter_config.json"));
+    assert!(!wanted("optimizer.safetensors"));
 }
