@@ -7,7 +7,7 @@ use crate::store::Cost;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -20,6 +20,21 @@ pub fn interrupt() {
 /// Whether a stop was asked for.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+static EXPECTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Does work that catches panics itself: a library that is given a damaged file. They are no news for the log.
+pub fn expecting_panics<T>(work: impl FnOnce() -> T) -> T {
+    EXPECTED.fetch_add(1, Ordering::SeqCst);
+    let result = work();
+    EXPECTED.fetch_sub(1, Ordering::SeqCst);
+    result
+}
+
+/// Whether somebody is at such work.
+pub fn expects_panics() -> bool {
+    EXPECTED.load(Ordering::SeqCst) > 0
 }
 
 /// One epoch of training, as the run's record keeps it.

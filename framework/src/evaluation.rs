@@ -48,13 +48,7 @@ pub fn rank(scorer: &dyn Scorer, cases: &Cases, num_items: usize, depth: usize, 
     for start in (0..cases.len()).step_by(cx.batch_size) {
         cx.proceed()?;
         let batch: Vec<usize> = (start..cases.len().min(start + cx.batch_size)).collect();
-        let queries: Vec<Query> = batch.iter().map(|n| cases.query(*n)).collect();
-        let scores = scorer.score(&queries, cx)?;
-        if scores.dims() != [batch.len(), num_items] {
-            return Err(Error::new(format!("scores of shape {:?}, not {:?}", scores.dims(), [batch.len(), num_items]))
-                .at("recommender")
-                .fix("Scorer::score gives one row per query and one column per item"));
-        }
+        let scores = scored(scorer, cases, &batch, num_items, cx)?;
         let (ranks, lists) = match host::holds(&scores.device()) {
             true => in_memory(scores, cases, &batch, num_items, depth)?,
             false => on_device(scores, cases, &batch, num_items, depth)?,
@@ -66,18 +60,41 @@ pub fn rank(scorer: &dyn Scorer, cases: &Cases, num_items: usize, depth: usize, 
     Ok(outcomes)
 }
 
+/// The scores of a batch of cases, `[batch, items]`.
+pub(crate) fn scored(
+    scorer: &dyn Scorer,
+    cases: &Cases,
+    batch: &[usize],
+    num_items: usize,
+    cx: &Context,
+) -> Result<Tensor<2>> {
+    let queries: Vec<Query> = batch.iter().map(|n| cases.query(*n)).collect();
+    let scores = scorer.score(&queries, cx)?;
+    match scores.dims() == [batch.len(), num_items] {
+        true => Ok(scores),
+        false => Err(Error::new(format!("scores of shape {:?}, not {:?}", scores.dims(), [batch.len(), num_items]))
+            .at("recommender")
+            .fix("Scorer::score gives one row per query and one column per item")),
+    }
+}
+
+/// The scores of a batch in main memory, row by row.
+pub(crate) fn read_back(scores: Tensor<2>) -> Result<Vec<f32>> {
+    let data = scores.into_data().convert::<f32>();
+    data.try_into_vec().map_err(|error| Error::new(format!("reading scores back from the device: {error:?}")))
+}
+
 /// The ranks of a batch and, where `depth` is not 0, the best items of each case.
 type Ranked = (Vec<Rank>, Vec<Vec<u32>>);
 
 /// Looks at each row once, the rows in parallel: burn's CPU backend would compare and mask the whole batch in many passes
 /// on one thread, and sort each row for its list.
 fn in_memory(scores: Tensor<2>, cases: &Cases, batch: &[usize], num_items: usize, depth: usize) -> Result<Ranked> {
-    let data = scores.into_data().convert::<f32>();
-    let mut scores: Vec<f32> =
-        data.try_into_vec().map_err(|error| Error::new(format!("reading scores back from the device: {error:?}")))?;
+    let mut scores = read_back(scores)?;
     let ranked = scores.par_chunks_mut(num_items).zip(batch).map(|(row, case)| {
         let (target, mask_seen) = (cases.targets[*case] as usize, cases.mask_seen);
         let score = row[target];
+        let silent = score == f32::NEG_INFINITY && row.iter().all(|score| *score == f32::NEG_INFINITY);
         let candidates = match cases.candidates.get(*case) {
             Some(candidates) => {
                 let kept: Vec<(u32, f32)> = candidates.iter().map(|item| (*item, row[*item as usize])).collect();
@@ -95,6 +112,9 @@ fn in_memory(scores: Tensor<2>, cases: &Cases, batch: &[usize], num_items: usize
             }
             None => num_items,
         };
+        if silent {
+            return Ok((last_of(candidates as u32), Vec::new()));
+        }
         let [above, equal, not_numbers] = ranking::count(row, score);
         if not_numbers > 0 || !score.is_finite() {
             return Err(not_numbers_error());
@@ -107,7 +127,12 @@ fn in_memory(scores: Tensor<2>, cases: &Cases, batch: &[usize], num_items: usize
     Ok((ranks, if depth > 0 { lists } else { Vec::new() }))
 }
 
-fn not_numbers_error() -> Error {
+/// Where a target is of which nothing was recommended: below all others.
+fn last_of(candidates: u32) -> Rank {
+    Rank { above: candidates.saturating_sub(1), tied: 0, candidates }
+}
+
+pub(crate) fn not_numbers_error() -> Error {
     Error::new("the recommender gave scores that are not numbers")
         .at("recommender")
         .fix("a lower learning_rate: a diverged model scores NaN")
@@ -115,14 +140,20 @@ fn not_numbers_error() -> Error {
 
 /// The same by tensors, where the scores are on a device that should not send them all.
 fn on_device(scores: Tensor<2>, cases: &Cases, batch: &[usize], num_items: usize, depth: usize) -> Result<Ranked> {
+    let silent = integers(scores.clone().max_dim(1).equal_elem(f32::NEG_INFINITY).int())?;
     let masked = masked(cases, batch, num_items, &scores.device());
     let scores = match &masked {
         Some(masked) => scores.mask_fill(masked.clone(), f32::NEG_INFINITY),
         None => scores,
     };
     let hidden = masked.map(|masked| masked.int().sum_dim(1));
-    let ranks = ranks(scores.clone(), hidden, cases, batch, num_items)?;
-    Ok((ranks, if depth > 0 { best(scores, depth.min(num_items))? } else { Vec::new() }))
+    let ranks = ranks(scores.clone(), hidden, &silent, cases, batch, num_items)?;
+    if depth == 0 {
+        return Ok((ranks, Vec::new()));
+    }
+    let mut lists = best(scores, depth.min(num_items))?;
+    lists.iter_mut().zip(silent).filter(|(_, silent)| *silent > 0).for_each(|(list, _)| list.clear());
+    Ok((ranks, lists))
 }
 
 /// `[cases, items]`: the items that the ranking leaves out. A target is never left out, even if seen before.
@@ -143,10 +174,11 @@ fn masked(cases: &Cases, batch: &[usize], num_items: usize, device: &Device) -> 
     Some(Tensor::from_data(TensorData::new(mask, [batch.len(), num_items]), device))
 }
 
-/// Counts, on the device, the items above each target and those tied with it.
+/// Counts, on the device, the items above each target and those tied with it; nothing was recommended where `silent` is 1.
 fn ranks(
     scores: Tensor<2>,
     hidden: Option<Tensor<2, Int>>,
+    silent: &[i64],
     cases: &Cases,
     batch: &[usize],
     num_items: usize,
@@ -155,19 +187,22 @@ fn ranks(
     let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [batch.len(), 1]), &scores.device());
     let target = scores.clone().gather(1, targets);
     let unusable = integers(target.clone().is_finite().bool_not().int())?.iter().sum::<i64>()
-        + integers(scores.clone().is_nan().int().sum_dim(1))?.iter().sum::<i64>();
+        + integers(scores.clone().is_nan().int().sum_dim(1))?.iter().sum::<i64>()
+        - silent.iter().sum::<i64>();
     if unusable > 0 {
         return Err(not_numbers_error());
     }
     let above = integers(scores.clone().greater(target.clone()).int().sum_dim(1))?;
     let equal = integers(scores.equal(target).int().sum_dim(1))?;
     let hidden = hidden.map_or(Ok(vec![0; batch.len()]), integers)?;
-    let rank = |((above, equal), hidden): ((i64, i64), i64)| Rank {
-        above: above as u32,
-        tied: (equal - 1).max(0) as u32,
-        candidates: (num_items as i64 - hidden) as u32,
+    let rank = |(((above, equal), hidden), silent): (((i64, i64), i64), &i64)| {
+        let candidates = (num_items as i64 - hidden) as u32;
+        match silent {
+            0 => Rank { above: above as u32, tied: (equal - 1).max(0) as u32, candidates },
+            _ => last_of(candidates),
+        }
     };
-    Ok(above.into_iter().zip(equal).zip(hidden).map(rank).collect())
+    Ok(above.into_iter().zip(equal).zip(hidden).zip(silent).map(rank).collect())
 }
 
 fn best(scores: Tensor<2>, depth: usize) -> Result<Vec<Vec<u32>>> {
@@ -185,6 +220,7 @@ pub fn integers(tensor: Tensor<2, Int>) -> Result<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::{in_memory, on_device};
+    use crate::metrics::Rank;
     use crate::protocol::Cases;
     use crate::rng::Rng;
     use burn::tensor::{Device, Tensor, TensorData};
@@ -214,6 +250,23 @@ mod tests {
                 // Which of equal scores a list holds is up to the device.
                 assert!(levels == 4 || lists == other_lists, "kind {kind}");
             }
+        }
+    }
+
+    #[test]
+    fn who_recommends_nothing_misses() {
+        let none = f32::NEG_INFINITY;
+        let scores = Tensor::<2>::from_floats([[none; 3], [none, 1.0, 2.0]], &Device::flex());
+        let (targets, histories) = (vec![2, 2], vec![vec![0], vec![0]]);
+        let cases = Cases { targets, histories, mask_seen: true, ..Cases::default() };
+        for rank in [in_memory, on_device] {
+            let (ranks, lists) = rank(scores.clone(), &cases, &[0, 1], 3, 1).expect("ranks");
+            assert_eq!(ranks, [Rank { above: 1, tied: 0, candidates: 2 }, Rank { above: 0, tied: 0, candidates: 2 }]);
+            assert_eq!(lists, [vec![], vec![2]]);
+        }
+        let unfit = Tensor::<2>::from_floats([[1.0, 1.0, none]], &Device::flex());
+        for rank in [in_memory, on_device] {
+            assert!(rank(unfit.clone(), &cases, &[0], 3, 0).is_err(), "a target alone without a score is a mistake");
         }
     }
 

@@ -159,6 +159,11 @@ fn apart(text: &str) -> (String, Option<u32>) {
     (format!("{front}{whose}"), k.parse().ok().map(NonZeroU32::get))
 }
 
+/// The largest cutoff among metrics' names, as records have them: 10 of `hr@5` and `ndcg@10|c21`.
+pub fn deepest<'a>(names: impl Iterator<Item = &'a str>) -> Option<u32> {
+    names.filter_map(|name| apart(name.split('|').next()?).1).max()
+}
+
 /// A metric as a spec names it, such as `ndcg@10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Metric {

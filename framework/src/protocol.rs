@@ -219,6 +219,22 @@ impl Cases {
         }
     }
 
+    /// The items that are ranked in case `n`, in order.
+    pub(crate) fn ranked(&self, n: usize, num_items: usize) -> Vec<u32> {
+        let mut ranked: Vec<u32> = match self.candidates.get(n) {
+            Some(candidates) => candidates.clone(),
+            None if self.mask_seen => {
+                let mut there = vec![true; num_items];
+                self.histories[n].iter().for_each(|item| there[*item as usize] = false);
+                there[self.targets[n] as usize] = true;
+                (0..num_items as u32).filter(|item| there[*item as usize]).collect()
+            }
+            None => (0..num_items as u32).collect(),
+        };
+        ranked.sort_unstable();
+        ranked
+    }
+
     /// The cases whose target is in their history.
     fn repeats(&self) -> Vec<usize> {
         (0..self.len()).filter(|n| self.histories[*n].contains(&self.targets[*n])).collect()

@@ -10,6 +10,7 @@ use crate::protocol::{Cut, Sequence, Train};
 use crate::role;
 use burn::tensor::{Int, Tensor};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,12 +101,20 @@ pub struct Query<'a> {
     pub candidates: Option<&'a [u32]>,
 }
 
+/// Items and their scores, by users.
+pub type Lists = BTreeMap<u32, Vec<(u32, f32)>>;
+
 /// A fitted recommender.
 pub trait Scorer: Send {
-    /// Scores of every item for every query, `[queries, items]`; higher is better, equal is a tie.
+    /// Scores of every item for every query, `[queries, items]`; higher is better, equal is a tie. A row of nothing but
+    /// negative infinity recommends nothing: a miss.
     fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>>;
     /// Writes what `Recommender::load` needs into `folder`.
     fn save(&self, folder: &Path) -> Result<()>;
+    /// Each user's items, where it holds no more than lists that were made elsewhere.
+    fn lists(&self) -> Option<&Lists> {
+        None
+    }
     /// The ID embeddings that it learned, `[items, width]`, where it has such.
     fn item_embeddings(&self) -> Option<Tensor<2>> {
         None

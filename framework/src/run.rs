@@ -17,9 +17,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+mod recommended;
 mod scores;
 mod tuned;
 
+pub use recommended::{Recommended, recommended};
 pub use scores::{UserScores, summary};
 pub use tuned::settled;
 
@@ -236,7 +238,15 @@ impl Runner {
         })?;
         let seconds = clock.elapsed().as_secs_f64();
         let traces = [&dataset, &recommender, &evaluator].map(|artifact| artifact.trace.clone());
-        let known = json!({ "data": statistics, "controls": controls });
+        let lists = match plan.spec.recommender.is_made_elsewhere() {
+            true => {
+                let cx = context(recommender.folder());
+                let scorer = plan.spec.recommender.load(recommender.folder(), &split.train, &cx)?;
+                scores::of_lists(scorer.as_ref(), split.test.open(), split.train.num_items(), &evaluator.record.notes)
+            }
+            false => Value::Null,
+        };
+        let known = json!({ "data": statistics, "controls": controls, "lists": lists });
         let record = self.record(plan, keys, [&recommender, &evaluator], &traces, known, started, seconds)?;
         self.split = Some((split_key(keys), split));
         let replaced = [&dataset, &recommender, &evaluator].iter().any(|artifact| artifact.took_a_place());
@@ -343,6 +353,7 @@ impl Runner {
         });
         if plan.spec.recommender.is_made_elsewhere() {
             record["made_elsewhere"] = json!(true);
+            record["lists"] = known["lists"].clone();
         }
         if let Some(ceiling) = plan.spec.recommender.ceiling() {
             record["ceiling"] = json!(format!("{ceiling}{}", plan.spec.protocol.metric_suffix()));

@@ -47,7 +47,10 @@ pub fn main(built_in: BuiltIn) -> ExitCode {
         if panic.to_string().contains("failed printing to stdout") {
             std::process::exit(0);
         }
-        tracing::error!(%panic, "panic");
+        match context::expects_panics() {
+            true => tracing::debug!(%panic, "a library panicked at a file"),
+            false => tracing::error!(%panic, "panic"),
+        }
     }));
     let stores = cli.command.stores();
     let handler = ctrlc::set_handler(move || {

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::corpus;
 use crate::error::{Explain, Result};
 use crate::evaluation::{self, Outcomes, Scores};
+use crate::metrics::deepest;
 use crate::protocol::{Cases, Split};
 use crate::roles::Scorer;
 use crate::statistics::{self, Interval, Sample};
@@ -90,6 +91,24 @@ fn save_cases(cases: &Cases, folder: &Path) -> Result<()> {
     corpus::write(folder, "cases", DataFrame::new(cases.len(), columns))
 }
 
+/// Of lists that were made elsewhere: how many test users have none, and how many have one that is shorter than the
+/// metrics look, by what is ranked of it. Null for other recommenders.
+pub(super) fn of_lists(scorer: &dyn Scorer, cases: &Cases, num_items: usize, metrics: &Value) -> Value {
+    let names = metrics.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let (Some(lists), depth) = (scorer.lists(), deepest(names).unwrap_or(1) as usize) else { return Value::Null };
+    let (mut missing, mut short) = (0, 0);
+    for case in 0..cases.len() {
+        let Some(list) = lists.get(&cases.users[case]) else {
+            missing += 1;
+            continue;
+        };
+        let ranked = cases.ranked(case, num_items);
+        let listed = list.iter().filter(|(item, _)| ranked.binary_search(item).is_ok()).count();
+        short += usize::from(listed < depth.min(ranked.len()));
+    }
+    json!({ "cases": cases.len(), "missing": missing, "short": short, "depth": depth })
+}
+
 /// A run's scores of each user, in the order of the test cases.
 pub struct UserScores(DataFrame);
 
@@ -106,6 +125,12 @@ impl UserScores {
     pub fn metric(&self, name: &str) -> Result<Vec<f64>> {
         let column = corpus::column(&self.0, name)?.f64().explain("reading scores", format!("column {name}"))?;
         Ok(column.iter().flatten().collect())
+    }
+
+    /// Of each test case, how many candidates were above its target.
+    pub fn above(&self) -> Result<Vec<u32>> {
+        let above = corpus::column(&self.0, "above")?.u32().explain("reading scores", "column above")?;
+        Ok(above.iter().flatten().collect())
     }
 
     /// Of each test case, the length of its history and how often its target occurs in training. `None` for a run that

@@ -200,6 +200,36 @@ pub(crate) fn each_row(path: &Path, layout: &Layout, columns: &[Column], each: &
     Ok(notes)
 }
 
+/// The names of all columns of the table at `path`; of JSON, the keys of its first object.
+pub(crate) fn names(path: &Path, layout: &Layout) -> Result<Vec<String>> {
+    let first = files_of(path)?.remove(0);
+    match Format::required(&first)? {
+        Format::Parquet => parquet::names(&first),
+        Format::Delimited(separator) => {
+            let separator = layout.separator.as_deref().or(separator).unwrap_or(",");
+            Ok(Rows::open_as(&first, separator, layout)?.header().to_vec())
+        }
+        Format::Json => {
+            let mut found = None;
+            let mut lines = Lines::open_in(&first, layout.encoding)?;
+            while found.is_none() && lines.advance()? {
+                let text = lines.line().text.trim_start();
+                if text.starts_with('[') {
+                    array(&first, layout.encoding, &mut |line| {
+                        if found.is_none() {
+                            found = Some(keys(line)?);
+                        }
+                        Ok(())
+                    })?;
+                } else if !text.is_empty() {
+                    found = Some(keys(lines.line())?);
+                }
+            }
+            Ok(found.unwrap_or_default())
+        }
+    }
+}
+
 fn delimited(
     path: &Path,
     separator: &str,

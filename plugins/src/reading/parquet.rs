@@ -2,7 +2,7 @@
 
 use super::Place;
 use super::columns::{Cell, Column, Each, named, places};
-use framework::context::is_interrupted;
+use framework::context::{expecting_panics, is_interrupted};
 use framework::error::{Error, Explain, Result};
 use polars::prelude::{
     AnyValue, ArrowDataType, Column as Values, DataFrame, DataType, ParquetReader, PolarsResult, SerReader, TimeUnit,
@@ -44,13 +44,7 @@ fn in_column(path: &Path, column: &Column) -> String {
 fn open(path: &Path, columns: &[Column]) -> Result<DataFrame> {
     const WHAT: &str = "reading parquet";
     let file = File::open(path).explain("opening a file of the dataset", path.display())?;
-    // The library panics at some damaged files.
-    let read = |work: &mut dyn FnMut() -> Result<DataFrame>| {
-        let damaged = || Error::new("reading parquet: the file is damaged").at(path.display());
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged().fix("the whole file, got again")))
-    };
-    read(&mut || {
-        let file = file.try_clone().explain(WHAT, path.display())?;
+    guarded(path, || {
         let mut reader = ParquetReader::new(file);
         let schema = reader.schema().explain(WHAT, path.display())?;
         let there: Vec<&str> = schema.iter_names().map(|name| name.as_str()).collect();
@@ -138,6 +132,19 @@ fn cells(Plain { values, is_number }: &Plain) -> PolarsResult<Box<dyn Iterator<I
         DataType::List(_) => Box::new((0..values.len()).map(|n| values.get(n).map_or(Cell::Missing, list))),
         _ => Box::new(values.str()?.iter().map(move |value| value.map_or(Cell::Missing, text))),
     })
+}
+
+/// The names of the file's columns.
+pub(super) fn names(path: &Path) -> Result<Vec<String>> {
+    let file = File::open(path).explain("opening a file of the dataset", path.display())?;
+    let schema = guarded(path, || ParquetReader::new(file).schema().explain("reading parquet", path.display()))?;
+    Ok(schema.iter_names().map(|name| name.to_string()).collect())
+}
+
+/// What `work` gives; an error where the library panics, as it does at some damaged files.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let damaged = || Error::new("reading parquet: the file is damaged").at(path.display()).fix("the whole file, got again");
+    expecting_panics(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(|_| Err(damaged()))
 }
 
 /// The ids of a column.

@@ -15,6 +15,7 @@ pub(super) fn of_rows(rows: &[Row]) -> Vec<String> {
         ));
     }
     lines.extend(without_value(rows));
+    lines.extend(rows.iter().filter_map(|row| of_lists(&row.variant, row.records.first()?)).flatten());
     let named = |count: fn(&Row) -> usize| {
         let rows = rows.iter().filter(|row| count(row) > 0);
         rows.map(|row| format!("{} ({})", row.variant, count(row))).collect::<Vec<_>>().join(", ")
@@ -74,6 +75,23 @@ fn without_value(rows: &[Row]) -> Vec<String> {
     lacking.map(line).collect()
 }
 
+/// What lists that were made elsewhere lack: a line each.
+fn of_lists(variant: &str, record: &Value) -> Option<Vec<String>> {
+    let count = |key: &str| record["lists"][key].as_u64();
+    let (cases, depth) = (count("cases")?, count("depth")?);
+    let mut lines = Vec::new();
+    if let Some(missing) = count("missing").filter(|missing| *missing > 0) {
+        lines.push(format!("WARNING: {variant}: {missing} of {cases} test users have no list and count as misses"));
+    }
+    if let Some(short) = count("short").filter(|short| *short > 0) {
+        lines.push(format!(
+            "WARNING: {variant}: {short} of {cases} test users have a list of fewer than {depth} items that are ranked; what \
+             it leaves out is tied below it, so that metrics at larger cutoffs are partly chance"
+        ));
+    }
+    Some(lines)
+}
+
 /// What is to be said of a protocol: a line each.
 pub(super) fn of_protocol(record: &Value) -> Option<String> {
     let (data, protocol) = (&record["data"], &record["plan"]["protocol"]);
@@ -111,6 +129,15 @@ mod tests {
         assert!(!is_rising(&record(&[0.1, 0.2, 0.3], 9)), "it stopped by patience");
         assert!(!is_rising(&record(&[0.1, 0.3, 0.2], 3)) && !is_rising(&record(&[0.3, 0.3, 0.3], 3)));
         assert!(!is_rising(&record(&[], 0)));
+    }
+
+    #[test]
+    fn what_lists_lack_is_counted() {
+        let record = json!({ "lists": { "cases": 9, "missing": 2, "short": 3, "depth": 10 } });
+        let lines = of_lists("theirs", &record).expect("lists");
+        assert!(lines[0].contains("theirs: 2 of 9 test users have no list") && lines[1].contains("fewer than 10"));
+        let whole = json!({ "lists": { "cases": 9, "missing": 0, "short": 0, "depth": 10 } });
+        assert_eq!((of_lists("theirs", &whole), of_lists("ours", &json!({}))), (Some(vec![]), None));
     }
 
     #[test]
