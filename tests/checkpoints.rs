@@ -7,7 +7,7 @@ use std::path::Path;
 const LLAMA: &str = "tests/fixtures/language_model/llama";
 
 /// The fixture `llama`, as if it had been fetched from the hub, with a tokenizer of as many words as it has tokens.
-fn checkpoint(program: &Program) -> String {
+pub(crate) fn checkpoint(program: &Program) -> String {
     let folder = program.path("checkpoint");
     std::fs::create_dir(&folder).expect("a folder");
     for file in ["config.json", "model.safetensors"] {

@@ -5,6 +5,7 @@ mod bucket;
 mod cases;
 mod checkpoints;
 mod contracts;
+mod exports;
 mod html;
 mod language_servers;
 mod messages;

@@ -1,7 +1,7 @@
 //! What the command line takes: the commands and their arguments. Not what they do.
 
-use crate::{BuiltIn, commands, trackers};
-use clap::{Args, Parser, Subcommand};
+use crate::{BuiltIn, commands};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use framework::load::{Loaded, Rejected, Source, load};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,13 +83,15 @@ pub(crate) enum Command {
         origin: bool,
     },
     /// Judges lists of items that other software made, as rows of a spec's table: TREC runs, or tables (TSV, CSV, JSON
-    /// lines, parquet) with `user_id`, `item_id` and `score`.
+    /// lines, parquet) with users, items and scores.
     Score {
         #[command(flatten)]
         spec: SpecArgument,
         /// The files; each row is called like its file.
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        #[command(flatten)]
+        lists: commands::Lists,
     },
     /// Describes a spec's data set: sizes, lengths, times, ties, repeats, what is missing, and what the protocol leaves.
     Data {
@@ -162,15 +164,25 @@ pub(crate) enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
-    /// Packs a tag with its runs, stages and objects into one file; or writes its runs for another program.
+    /// Packs a tag with its runs, stages and objects into one file; or writes its runs, or what a run trained or
+    /// recommended, for other programs.
     Export {
-        /// The tag.
+        /// The tag; of adapters and recommendations, a run.
         tag: String,
         /// The archive that is made, a zip; for another program, a folder.
-        file: PathBuf,
-        /// Instead: settings, metrics and training curves as this program keeps them.
+        #[arg(required_unless_present = "recommendations")]
+        file: Option<PathBuf>,
+        /// Instead: what this program reads.
         #[arg(long = "as", conflicts_with = "lean")]
-        tracker: Option<trackers::Tracker>,
+        form: Option<Form>,
+        /// Instead: each test user's best items with ids, titles and scores, under the run's own masks and candidates, into
+        /// this file: `.parquet`, `.csv`, `.tsv`, or a TREC run as `.trec`, `.run`, `.txt`. `ablate score` reads it.
+        #[arg(long, conflicts_with_all = ["file", "form", "lean"])]
+        recommendations: Option<PathBuf>,
+        /// With `--recommendations`: so many items of each user, and those that are tied with the last one; the largest
+        /// cutoff of the run's metrics when not given.
+        #[arg(long, requires = "recommendations", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        top: Option<u32>,
         /// Leaves out data, checkpoints and logs: enough for reports, and to make the runs again.
         #[arg(long)]
         lean: bool,
@@ -295,6 +307,17 @@ impl Command {
                 | Self::Generate(_)
         )
     }
+}
+
+/// What reads an export.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Form {
+    /// MLflow, settings, metrics and training curves of a tag: `mlflow ui --backend-store-uri FOLDER`.
+    Mlflow,
+    /// TensorBoard, the same: `tensorboard --logdir FOLDER`.
+    Tensorboard,
+    /// PEFT, the LoRA adapter that a run trained: `PeftModel.from_pretrained(base, FOLDER)`.
+    Adapter,
 }
 
 impl SpecArgument {

@@ -1,5 +1,6 @@
 //! The command line: the program, and which function does which command.
 
+pub mod adapter;
 mod arguments;
 pub mod ask;
 #[path = "../../benches/bench.rs"]
@@ -11,20 +12,22 @@ mod download;
 pub mod fetch;
 pub mod hub;
 mod pictures;
+pub mod recommendations;
 pub mod report;
 pub mod reproduce;
 pub mod tagged;
 pub mod trackers;
 
-use arguments::{Cli, Command, Question, SpecArgument};
+use arguments::{Cli, Command, Form, Question, SpecArgument};
 use clap::Parser;
 use framework::error::{Error, Explain, Result};
 use framework::load::Rejected;
 use framework::provenance::Code;
 use framework::store::Store;
 use framework::{context, log};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use trackers::Tracker;
 
 /// What the program knows at compile time that the framework does not.
 #[derive(Clone, Copy)]
@@ -77,7 +80,9 @@ type Outcome = std::result::Result<ExitCode, Rejected>;
 impl Cli {
     fn execute(&self, built_in: BuiltIn) -> Outcome {
         match &self.command {
-            Command::Score { spec, files } => return self.score(spec.load(built_in)?, built_in, files),
+            Command::Score { spec, files, lists } => {
+                return self.score(spec.load(built_in)?, built_in, files, lists);
+            }
             Command::Data { spec, rows, json } => {
                 self.data(&spec.load(built_in)?.plans[0], built_in, *rows, *json)?;
             }
@@ -95,8 +100,15 @@ impl Cli {
             Command::Show { run, json } => self.show(run, *json)?,
             Command::Diff { a, b } => self.diff(a, b)?,
             Command::Tag { name, references, set } => self.tag(name, references, set, built_in)?,
-            Command::Export { tag, file, tracker: Some(tracker), .. } => self.export_as(*tracker, tag, file)?,
-            Command::Export { tag, file, lean, .. } => self.export(tag, file, *lean)?,
+            Command::Export { tag, file: Some(file), form: Some(form), .. } => match form {
+                Form::Mlflow => self.export_as(Tracker::Mlflow, tag, file)?,
+                Form::Tensorboard => self.export_as(Tracker::Tensorboard, tag, file)?,
+                Form::Adapter => self.export_adapter(tag, file)?,
+            },
+            Command::Export { tag, file: Some(file), lean, .. } => self.export(tag, file, *lean)?,
+            Command::Export { tag, recommendations, top, .. } => {
+                self.export_recommendations(tag, recommendations.as_deref().unwrap_or(Path::new("")), *top)?;
+            }
             Command::Import { file } => self.import(file)?,
             Command::Reproduce { reference, set } => return self.reproduce(reference, set, built_in),
             Command::Verify => return self.verify(),

@@ -130,7 +130,7 @@ impl<'a> Reproduction<'a> {
 const METRICS: &str = "evaluator's metrics";
 
 /// The plan that a run's record holds.
-fn stored_plan(record: &Value) -> Result<Plan> {
+pub(crate) fn stored_plan(record: &Value) -> Result<Plan> {
     let id = record["run"].as_str().unwrap_or_default();
     let mut table: framework::toml::Table =
         serde_json::from_value(record["plan"].clone()).explain("reading the stored plan", id)?;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// A program that keeps runs.
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy)]
 pub enum Tracker {
     /// MLflow: `mlflow ui --backend-store-uri FOLDER`.
     Mlflow,
@@ -24,21 +24,24 @@ type Series = (String, Vec<(u64, f64)>);
 impl Tracker {
     /// Writes the runs of `records` into `folder`, which must be new.
     pub fn write(self, records: &[Value], folder: &Path) -> Result<()> {
-        if folder.exists() {
-            return Err(Error::new("the folder is there already")
-                .at(folder.display())
-                .fix("another name, or remove it"));
-        }
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let made = tempfile::tempdir_in(parent).explain("making a folder", parent.display())?;
-        for record in records {
-            match self {
-                Self::Mlflow => mlflow(record, made.path())?,
-                Self::Tensorboard => tensorboard(record, made.path())?,
-            }
-        }
-        fs::rename(made.path(), folder).explain("naming the folder", folder.display())
+        new_folder(folder, |made| {
+            records.iter().try_for_each(|record| match self {
+                Self::Mlflow => mlflow(record, made),
+                Self::Tensorboard => tensorboard(record, made),
+            })
+        })
     }
+}
+
+/// Has `folder`, which must be new, filled under another name first: it is there whole or not at all.
+pub(crate) fn new_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if folder.exists() {
+        return Err(Error::new("the folder is there already").at(folder.display()).fix("another name, or remove it"));
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = tempfile::tempdir_in(parent).explain("making a folder", parent.display())?;
+    fill(made.path())?;
+    fs::rename(made.path(), folder).explain("naming the folder", folder.display())
 }
 
 /// A word from a record as the name of a file that every system and MLflow allow; it leads nowhere else.

@@ -7,11 +7,13 @@ mod models;
 mod rows;
 mod run;
 mod runs;
+mod score;
 mod specs;
 mod versions;
 
 pub(crate) use housekeeping::duration;
 pub(crate) use run::Workers;
+pub(crate) use score::Lists;
 pub(crate) use specs::check;
 
 use framework::error::{Error, Result};

@@ -5,8 +5,8 @@
 
 use super::estimate;
 use crate::report::{self, Format};
-use crate::{BuiltIn, Cli, Outcome, ask};
-use framework::ablation::{Design, Plan};
+use crate::{BuiltIn, Cli, Outcome};
+use framework::ablation::Plan;
 use framework::context::is_interrupted;
 use framework::device::DeviceName;
 use framework::error::{Error, Explain, Result};
@@ -14,9 +14,7 @@ use framework::load::Loaded;
 use framework::progress::Progress;
 use framework::run::{Finished, Runner};
 use framework::store::now;
-use framework::toml::{Table, Value};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -92,27 +90,6 @@ impl Cli {
         progress.line(&format!("{made} made, {found} found, {failed} failed in {seconds:.1} s\n"));
         print!("{}", report::report(&loaded.plans, &self.store()?, &self.cache()?)?.write(Format::Markdown)?);
         Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-    }
-
-    /// Judges lists that other software made, each as a row of a spec's table, and prints the table.
-    pub(crate) fn score(&self, mut loaded: Loaded, built_in: BuiltIn, files: &[PathBuf]) -> Outcome {
-        for file in files {
-            let path = file.to_str().ok_or_else(|| Error::new("the name is not UTF-8").at(file.display()))?;
-            let table = Table::from_iter([("use".into(), "imported".into()), ("file".into(), path.into())]);
-            let mut plan = loaded.plans[0].clone();
-            plan.spec.recommender = ask::setting(&Value::Table(table)).map_err(|error| error.at(path))?;
-            plan.variant = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            if loaded.plans.iter().any(|other| other.variant == plan.variant) {
-                let what = format!("a row of the table is called `{}` already", plan.variant);
-                return Err(Error::new(what)
-                    .at(path)
-                    .fix("another name for the file: the row is called like it")
-                    .into());
-            }
-            plan.design = Design::Variant;
-            loaded.plans.push(plan);
-        }
-        self.run(&loaded, built_in, &[], &Workers::default())
     }
 
     /// Starts the processes that work beside this one; what they finish is printed here.

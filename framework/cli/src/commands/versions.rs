@@ -1,13 +1,14 @@
 //! Commands on tags, the versions of a set of results: tag, list --tags, diff of two tags, export, import, reproduce.
 
 use crate::bundle;
-use crate::reproduce::{Cell, Reproduction};
+use crate::reproduce::{Cell, Reproduction, stored_plan};
 use crate::trackers::Tracker;
-use crate::{BuiltIn, Cli, Outcome, SpecArgument, tagged};
+use crate::{BuiltIn, Cli, Outcome, SpecArgument, adapter, recommendations, tagged};
 use framework::error::{Error, Result};
 use framework::load::Rejected;
+use framework::metrics::deepest;
 use framework::progress::Progress;
-use framework::run::{keys, settled};
+use framework::run::{keys, recommended, settled};
 use framework::store::{Store, Tag};
 use indicatif::HumanBytes;
 use std::path::Path;
@@ -76,6 +77,45 @@ impl Cli {
         let records = runs.iter().map(|run| tagged::record(&store, run)).collect::<Result<Vec<_>>>()?;
         tracker.write(&records, folder)?;
         println!("{}: {} runs", folder.display(), records.len());
+        Ok(())
+    }
+
+    pub(crate) fn export_adapter(&self, run: &str, folder: &Path) -> Result<()> {
+        let store = self.store()?;
+        let record = super::read(&store, &store.find_run(run)?)?;
+        let base = adapter::export(&store, &record, &stored_plan(&record)?, &self.cache()?, folder)?;
+        println!("{}: an adapter of {base}, for PEFT", folder.display());
+        Ok(())
+    }
+
+    pub(crate) fn export_recommendations(&self, run: &str, file: &Path, top: Option<u32>) -> Result<()> {
+        let format = recommendations::Format::of(file)?;
+        let store = self.store()?;
+        let record = super::read(&store, &store.find_run(run)?)?;
+        let names = record["metrics"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+        let top = top.or(deepest(names)).unwrap_or(10) as usize;
+        let (plan, progress) = (stored_plan(&record)?, Progress::default());
+        let lists = recommended(&store, &record, &plan, top, self.cache()?, progress)?;
+        format.write(&lists, file)?;
+        let (items, longer) =
+            (lists.lists.iter().map(Vec::len).sum::<usize>(), lists.lists.iter().filter(|list| list.len() > top));
+        println!("{}: {items} items for {} test users, the {top} best of each", file.display(), lists.users.len());
+        match longer.count() {
+            0 => {}
+            longer => println!("of {longer} users more, since they are tied with the last"),
+        }
+        match lists.lists.iter().filter(|list| list.is_empty()).count() {
+            0 => {}
+            none => {
+                println!("for {none} users nothing is recommended: `ablate score --missing-users miss` reads them so")
+            }
+        }
+        if lists.changed > 0 {
+            let changed = lists.changed;
+            eprintln!(
+                "warning: {changed} targets have another rank than when the run was made, on another device or by another program"
+            );
+        }
         Ok(())
     }
 
