@@ -9,6 +9,7 @@ use crate::protocol::{Cases, Split};
 use crate::rng::Rng;
 use crate::roles::{Evaluator, Query, Scorer};
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -19,49 +20,54 @@ const TOLERANCE: f64 = 4.5;
 /// What a metric must be, and how far from it is allowed.
 type Expectation<'a> = &'a dyn Fn(Metric) -> (f64, f64);
 
-/// Cases that are looked at.
+/// Cases that are looked at, at most.
 const CASES: usize = 2_000;
+
+/// Scores that are looked at of each control, roughly: above 50,000 items fewer cases are, but never fewer than
+/// [`FEWEST`]. What is known exactly is known of each case.
+const SCORES: usize = 100_000_000;
+
+/// Cases that are looked at whatever the size of the catalogue.
+const FEWEST: usize = 50;
+
+/// Scores that are in memory at the same time.
+const AT_ONCE: usize = 1 << 24;
 
 /// What sums of doubles may differ by.
 const EXACT: f64 = 1e-9;
 
 /// What a control gives each item in a case.
-enum Control {
+#[derive(Clone, Copy)]
+enum Control<'a> {
     /// The same to all.
     Constant,
     /// Noise.
     Random,
     /// One to the target, nothing to all others.
-    Oracle(Vec<u32>),
+    Oracle(&'a [u32]),
     /// How often it is trained on.
-    Popularity(Vec<f32>),
+    Popularity(&'a [f32]),
 }
 
 /// A control as a scorer of cases that come in order, each with its number in the place of a user.
 struct Known<'a> {
-    control: &'a Control,
+    control: Control<'a>,
     num_items: usize,
     seed: u64,
 }
 
 impl Scorer for Known<'_> {
     fn score(&self, queries: &[Query], cx: &Context) -> Result<Tensor<2>> {
-        let row = |query: &Query| -> Vec<f32> {
-            match self.control {
-                Control::Constant => vec![0.5; self.num_items],
-                Control::Random => {
-                    let mut rng = Rng::new(self.seed, "control").fork(u64::from(query.user));
-                    (0..self.num_items).map(|_| rng.uniform() as f32).collect()
-                }
-                Control::Oracle(targets) => {
-                    let mut row = vec![0.0; self.num_items];
-                    row[targets[query.user as usize] as usize] = 1.0;
-                    row
-                }
-                Control::Popularity(counts) => counts.clone(),
+        let mut scores = vec![0.0; queries.len() * self.num_items];
+        scores.par_chunks_mut(self.num_items).zip(queries).for_each(|(row, query)| match self.control {
+            Control::Constant => row.fill(0.5),
+            Control::Random => {
+                let mut rng = Rng::new(self.seed, "control").fork(u64::from(query.user));
+                row.fill_with(|| rng.uniform() as f32);
             }
-        };
-        let scores: Vec<f32> = queries.iter().flat_map(row).collect();
+            Control::Oracle(targets) => row[targets[query.user as usize] as usize] = 1.0,
+            Control::Popularity(counts) => row.copy_from_slice(counts),
+        });
         Ok(Tensor::from_data(TensorData::new(scores, [queries.len(), self.num_items]), &cx.device))
     }
 
@@ -87,16 +93,23 @@ pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, seed: u64, cx: &Co
     let num_items = split.train.num_items();
     let mut counts = vec![0f32; num_items];
     split.train.sequences.iter().flat_map(|sequence| &sequence.items).for_each(|item| counts[*item as usize] += 1.0);
-    let cases = some(split.test.open());
+    let cases = some(split.test.open(), (SCORES / num_items.max(1)).clamp(FEWEST, CASES));
     let shuffled = shuffled(&cases, seed);
-    let score = |control: &Control, cases: &Cases| {
-        evaluator.evaluate(&evaluation::rank(&Known { control, num_items, seed }, cases, num_items, 0, cx)?)
+    let mut cx = cx.inside("controls");
+    cx.batch_size = (AT_ONCE / num_items.max(1)).clamp(1, cx.batch_size);
+    let bar = cx.bar("controls", 5);
+    let score = |control: Control, cases: &Cases| {
+        let scores =
+            evaluator.evaluate(&evaluation::rank(&Known { control, num_items, seed }, cases, num_items, 0, &cx)?);
+        bar.advance(1);
+        scores
     };
-    let by_count = |cases: &Cases| (0..cases.len()).map(|case| counted(cases, case, &counts)).collect::<Vec<_>>();
+    let mut sorted = counts.clone();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let by_count =
+        |cases: &Cases| (0..cases.len()).map(|case| counted(cases, case, &counts, &sorted)).collect::<Vec<_>>();
     let (counted, counted_shuffled) = (by_count(&cases), by_count(&shuffled));
     let best: Vec<Rank> = counted.iter().map(|rank| Rank { above: 0, tied: 0, ..*rank }).collect();
-    let oracle = Control::Oracle(cases.targets.clone());
-    let popularity = Control::Popularity(counts.clone());
     let mut found = Map::new();
     let selects_by = evaluator.selects_by();
     let exactly = |ranks: &[Rank], metric: Metric| (mean(ranks, |rank| metric.value(*rank)), EXACT);
@@ -105,11 +118,13 @@ pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, seed: u64, cx: &Co
         (expected, TOLERANCE * error + EXACT)
     };
     let known: [(&str, Scores, Expectation); 5] = [
-        ("constant", score(&Control::Constant, &cases)?, &|metric| (chance(metric, &counted).0, EXACT)),
-        ("random", score(&Control::Random, &cases)?, &by_chance),
-        ("oracle", score(&oracle, &cases)?, &|metric| exactly(&best, metric)),
-        ("popularity", score(&popularity, &cases)?, &|metric| exactly(&counted, metric)),
-        ("shuffled labels", score(&popularity, &shuffled)?, &|metric| exactly(&counted_shuffled, metric)),
+        ("constant", score(Control::Constant, &cases)?, &|metric| (chance(metric, &counted).0, EXACT)),
+        ("random", score(Control::Random, &cases)?, &by_chance),
+        ("oracle", score(Control::Oracle(&cases.targets), &cases)?, &|metric| exactly(&best, metric)),
+        ("popularity", score(Control::Popularity(&counts), &cases)?, &|metric| exactly(&counted, metric)),
+        ("shuffled labels", score(Control::Popularity(&counts), &shuffled)?, &|metric| {
+            exactly(&counted_shuffled, metric)
+        }),
     ];
     for (name, scores, expectation) in known {
         if of_cases(&scores, selects_by).all(|(metric, _)| metric != selects_by) {
@@ -148,9 +163,9 @@ fn judge(name: &str, metric: Metric, got: f64, expected: f64, allowed: f64) -> R
     .fix("a bug of ours or of the plugin for split or evaluator: please report it; `controls = false` leaves them out"))
 }
 
-/// At most [`CASES`] of the cases, spread over all, under their own numbers instead of users.
-fn some(cases: &Cases) -> Cases {
-    let chosen: Vec<usize> = (0..cases.len()).step_by(cases.len().div_ceil(CASES).max(1)).collect();
+/// At most `most` of the cases, spread over all, under their own numbers instead of users.
+fn some(cases: &Cases, most: usize) -> Cases {
+    let chosen: Vec<usize> = (0..cases.len()).step_by(cases.len().div_ceil(most).max(1)).collect();
     Cases {
         users: (0..chosen.len() as u32).collect(),
         histories: chosen.iter().map(|n| cases.histories[*n].clone()).collect(),
@@ -175,28 +190,32 @@ fn shuffled(cases: &Cases, seed: u64) -> Cases {
     other
 }
 
-/// A target's rank by counts, counted one by one.
-fn counted(cases: &Cases, case: usize, counts: &[f32]) -> Rank {
+/// A target's rank by counts, which are also given `sorted`.
+fn counted(cases: &Cases, case: usize, counts: &[f32], sorted: &[f32]) -> Rank {
     let target = cases.targets[case];
-    let mut rank = Rank { above: 0, tied: 0, candidates: 1 };
-    let mut add = |item: u32| {
-        if item != target {
+    let own = counts[target as usize];
+    let rivals = |items: &mut dyn Iterator<Item = u32>| {
+        let mut rank = Rank { above: 0, tied: 0, candidates: 0 };
+        for item in items.filter(|item| *item != target) {
             rank.candidates += 1;
-            rank.above += u32::from(counts[item as usize] > counts[target as usize]);
-            rank.tied += u32::from(counts[item as usize] == counts[target as usize]);
+            rank.above += u32::from(counts[item as usize] > own);
+            rank.tied += u32::from(counts[item as usize] == own);
         }
+        rank
     };
-    match cases.candidates.get(case) {
-        Some(candidates) => candidates.iter().for_each(|item| add(*item)),
-        None => {
-            let seen: HashSet<u32> = match cases.mask_seen {
-                true => cases.histories[case].iter().copied().collect(),
-                false => HashSet::new(),
-            };
-            (0..counts.len() as u32).filter(|item| !seen.contains(item)).for_each(add);
-        }
+    if let Some(candidates) = cases.candidates.get(case) {
+        let among = rivals(&mut candidates.iter().copied());
+        return Rank { candidates: among.candidates + 1, ..among };
     }
-    rank
+    let seen: HashSet<u32> = match cases.mask_seen {
+        true => cases.histories[case].iter().copied().collect(),
+        false => HashSet::new(),
+    };
+    let masked = rivals(&mut seen.into_iter());
+    let up_to = |own: f32| sorted.partition_point(|count| *count <= own) as u32;
+    let all = sorted.len() as u32;
+    let tied = up_to(own) - sorted.partition_point(|count| *count < own) as u32;
+    Rank { above: all - up_to(own) - masked.above, tied: tied - 1 - masked.tied, candidates: all - masked.candidates }
 }
 
 /// The mean place of the target among its candidates, from 0 to 1, and the standard error of that under chance.
@@ -231,22 +250,13 @@ fn of_cases(scores: &Scores, selects_by: Metric) -> impl Iterator<Item = (Metric
 /// A metric's mean where each target's rank is any of its candidates' ranks with equal chance, place by place and so
 /// without the rule for ties; and the standard error of that over the cases.
 fn chance(metric: Metric, ranks: &[Rank]) -> (f64, f64) {
-    let mut known: HashMap<u32, (f64, f64)> = HashMap::new();
-    let (mut sum, mut variance) = (0.0, 0.0);
     // A target without rivals has no value in some metrics.
     let measured = |rank: &&Rank| metric.value(Rank { above: 0, tied: 0, ..**rank }).is_some();
     let ranks: Vec<&Rank> = ranks.iter().filter(measured).collect();
-    for Rank { candidates, .. } in &ranks {
-        let (mean, spread) = *known.entry(*candidates).or_insert_with(|| {
-            let at = |above| metric.value(Rank { above, tied: 0, candidates: *candidates }).unwrap_or(0.0);
-            let (mut sum, mut squares) = (0.0, 0.0);
-            (0..*candidates).map(at).for_each(|value| {
-                sum += value;
-                squares += value * value;
-            });
-            let n = f64::from(*candidates);
-            (sum / n, (squares / n - (sum / n).powi(2)).max(0.0))
-        });
+    let sizes: HashSet<u32> = ranks.iter().map(|rank| rank.candidates).collect();
+    let known: HashMap<u32, (f64, f64)> = sizes.into_par_iter().map(|size| (size, over_places(metric, size))).collect();
+    let (mut sum, mut variance) = (0.0, 0.0);
+    for (mean, spread) in ranks.iter().map(|rank| known[&rank.candidates]) {
         sum += mean;
         variance += spread;
     }
@@ -254,9 +264,21 @@ fn chance(metric: Metric, ranks: &[Rank]) -> (f64, f64) {
     (sum / n, variance.sqrt() / n)
 }
 
+/// A metric's mean over the places among so many candidates, and its variance.
+fn over_places(metric: Metric, candidates: u32) -> (f64, f64) {
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for value in (0..candidates).map(|above| metric.value(Rank { above, tied: 0, candidates }).unwrap_or(0.0)) {
+        sum += value;
+        squares += value * value;
+    }
+    let n = f64::from(candidates);
+    (sum / n, (squares / n - (sum / n).powi(2)).max(0.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Progress;
 
     fn cases() -> Cases {
         Cases {
@@ -271,11 +293,51 @@ mod tests {
 
     #[test]
     fn popularity_is_counted_without_what_is_masked() {
-        let counts = [5.0, 3.0, 3.0, 9.0];
+        let (counts, sorted) = ([5.0, 3.0, 3.0, 9.0], [3.0, 3.0, 5.0, 9.0]);
+        let rank = |cases: &Cases, case| counted(cases, case, &counts, &sorted);
         // Item 0 is masked; item 3 is above item 2, item 1 tied.
-        assert_eq!(counted(&cases(), 0, &counts), Rank { above: 1, tied: 1, candidates: 3 });
+        assert_eq!(rank(&cases(), 0), Rank { above: 1, tied: 1, candidates: 3 });
+        let open = Cases { mask_seen: false, ..cases() };
+        assert_eq!(rank(&open, 0), Rank { above: 2, tied: 1, candidates: 4 });
+        // A target that was seen before is ranked all the same; what was seen twice is left out once.
+        let again = Cases { histories: vec![vec![2, 3, 3]; 3], ..cases() };
+        assert_eq!(rank(&again, 0), Rank { above: 1, tied: 1, candidates: 3 });
         let few = Cases { candidates: vec![vec![2, 1], vec![0, 3], vec![0, 1]], ..cases() };
-        assert_eq!(counted(&few, 0, &counts), Rank { above: 0, tied: 1, candidates: 2 });
+        assert_eq!(rank(&few, 0), Rank { above: 0, tied: 1, candidates: 2 });
+    }
+
+    #[test]
+    fn controls_score_as_they_are_called() {
+        let cx = Context::new(crate::host::device(), 1, Default::default(), Default::default(), Progress::hidden());
+        let cases = cases();
+        let counts = [5.0, 3.0, 3.0, 9.0];
+        let score = |control| {
+            let queries: Vec<Query> = (0..3).map(|n| cases.query(n)).collect();
+            let scores = Known { control, num_items: 4, seed: 7 }.score(&queries, &cx).expect("scores");
+            scores.into_data().try_to_vec::<f32>().expect("numbers")
+        };
+        assert_eq!(score(Control::Constant), [0.5; 12]);
+        assert_eq!(score(Control::Popularity(&counts)), counts.repeat(3));
+        assert_eq!(
+            score(Control::Oracle(&cases.targets)),
+            [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+        );
+        // Each case's own stream, whatever batch it comes in: stored values rest on it.
+        let mut second = Rng::new(7, "control").fork(1);
+        assert_eq!(score(Control::Random)[4..8], [(); 4].map(|()| second.uniform() as f32));
+    }
+
+    #[test]
+    fn a_large_catalogue_is_looked_at_in_fewer_cases_that_are_spread_over_all() {
+        let many = Cases {
+            users: (0..4000).collect(),
+            histories: vec![vec![0]; 4000],
+            targets: (0..4000).collect(),
+            ..cases()
+        };
+        assert_eq!(some(&many, CASES).targets[..3], [0, 2, 4]);
+        let few = some(&many, 333);
+        assert_eq!((few.len(), few.targets[1], few.users[1]), (308, 13, 1));
     }
 
     #[test]

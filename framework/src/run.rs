@@ -212,7 +212,7 @@ impl Runner {
         let split = self.split(plan, keys, &dataset)?;
         let recommender = self.recommender(plan, keys, (&dataset, &split), &context, &mut None)?;
         let statistics = json!(split.statistics);
-        let controls = match plan.spec.controls {
+        let (controls, controls_seconds) = match plan.spec.controls {
             true => {
                 let found = found_or_made(&self.store, &keys.controls, false, &[&dataset], |_, work| {
                     let cx = context(work);
@@ -221,9 +221,9 @@ impl Runner {
                 })?;
                 let mut controls = found.record.notes;
                 controls["stage"] = json!(keys.controls.key);
-                controls
+                (controls, json!(found.trace.seconds))
             }
-            false => Value::Null,
+            false => (Value::Null, Value::Null),
         };
         let upstream = [&dataset, &recommender];
         let fresh = self.is_fresh("evaluator");
@@ -246,7 +246,9 @@ impl Runner {
             }
             false => Value::Null,
         };
-        let known = json!({ "data": statistics, "controls": controls, "lists": lists });
+        let known = json!({
+            "data": statistics, "controls": controls, "controls_seconds": controls_seconds, "lists": lists,
+        });
         let record = self.record(plan, keys, [&recommender, &evaluator], &traces, known, started, seconds)?;
         self.split = Some((split_key(keys), split));
         let replaced = [&dataset, &recommender, &evaluator].iter().any(|artifact| artifact.took_a_place());
@@ -342,6 +344,8 @@ impl Runner {
             "fingerprint": keys.fingerprint,
             "data": known["data"],
             "controls": known["controls"],
+            // Beside them: what they got is compared between runs, the time that it took is not.
+            "controls_seconds": known["controls_seconds"],
             "search": plan.tuned,
             "data_hash": hash_json(&keys.dataset.inputs["files"]),
             "stages": traces,

@@ -5,21 +5,24 @@ use serde_json::{Value, json};
 /// The cost of one run of a variant: the mean over its seeds, and the highest memory of any.
 ///
 /// A stage that was found counts as when it was made, so that a variant that shares stages looks no cheaper.
-pub(super) struct Cost([f64; 6]);
+pub(super) struct Cost([f64; 7]);
 
 /// What each number is called in tables and in data.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("wall time", "seconds"),
+    ("controls", "controls_seconds"),
     ("peak memory", "peak_memory_mb"),
     ("parameters trained", "parameters_trained"),
     ("tokens trained", "tokens_trained"),
     ("tokens read", "tokens_read"),
     ("tokens written", "tokens_written"),
 ];
-const MEMORY: usize = 1;
+const CONTROLS: usize = 1;
+const MEMORY: usize = 2;
 
 /// Below the table.
-pub(super) const NOTE: &str = "of one run with all its stages, also those that it shares with others; mean over seeds, peak memory the highest of any";
+pub(super) const NOTE: &str = "of one run with all its stages, also those that it shares with others; the controls, which all \
+     runs of a protocol share, apart; mean over seeds, peak memory the highest of any";
 
 impl Cost {
     /// Of runs; `None` where there is none.
@@ -28,6 +31,10 @@ impl Cost {
             return None;
         }
         let of_run = |record: &Value, n: usize| {
+            // No part of any variant. Records of before it was kept do not say it.
+            if n == CONTROLS {
+                return record[NAMES[n].1].as_f64().unwrap_or(0.0);
+            }
             let stages = record["stages"].as_array().into_iter().flatten();
             let key = NAMES[n].1;
             let numbers = stages.filter_map(|stage| stage[key].as_f64().or_else(|| stage["cost"][key].as_f64()));
@@ -51,7 +58,7 @@ impl Cost {
 
     fn cell(&self, n: usize) -> String {
         match (n, self.0[n]) {
-            (0, seconds) => format!("{seconds:.1} s"),
+            (0 | CONTROLS, seconds) => format!("{seconds:.1} s"),
             (MEMORY, mebibytes) => format!("{mebibytes:.0} MiB"),
             (_, count) => grouped(count),
         }
@@ -86,17 +93,19 @@ mod tests {
     #[test]
     fn stages_add_up_seeds_are_averaged_and_memory_peaks() {
         let run = |seconds: f64, memory: f64| {
-            json!({ "stages": [
+            json!({ "controls_seconds": 0.25, "stages": [
                 { "seconds": seconds, "peak_memory_mb": memory, "cost": { "tokens_read": 1500 } },
                 { "seconds": 1.0, "peak_memory_mb": 10.0, "cost": {} },
             ] })
         };
         let cost = Cost::of(&[run(1.0, 50.0), run(3.0, 70.0)]).expect("two runs");
-        assert_eq!(cost.0, [3.0, 70.0, 0.0, 0.0, 1500.0, 0.0]);
+        assert_eq!(cost.0, [3.0, 0.25, 70.0, 0.0, 0.0, 1500.0, 0.0]);
         let (head, lines) = table([("a", Some(&cost)), ("b", None)].into_iter());
-        assert_eq!(head, ["variant", "wall time", "peak memory", "tokens read"]);
-        assert_eq!(lines[0], ["a", "3.0 s", "70 MiB", "1,500"]);
-        assert_eq!(lines[1][1..], ["not run", "not run", "not run"]);
+        assert_eq!(head, ["variant", "wall time", "controls", "peak memory", "tokens read"]);
+        assert_eq!(lines[0], ["a", "3.0 s", "0.2 s", "70 MiB", "1,500"]);
+        assert_eq!(lines[1][1..], ["not run"; 4]);
         assert!(Cost::of(&[]).is_none());
+        let old = Cost::of(&[json!({ "stages": [{ "seconds": 1.0 }] })]).expect("a run of before it was kept");
+        assert_eq!(table([("a", Some(&old))].into_iter()).0, ["variant", "wall time"]);
     }
 }
