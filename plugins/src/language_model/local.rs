@@ -177,7 +177,7 @@ impl LanguageModel for Local {
         };
         // Before the weights are read, which takes its time.
         let tokenizer = Arc::new(weights.tokenizer()?);
-        tokenizer.check_template().map_err(|error| error.at(path.display()))?;
+        tokenizer.check_template().map_err(|error| error.at(found.model.display()))?;
         let unused = weights.unused();
         if let [first, ..] = unused.as_slice() {
             tracing::warn!(count = unused.len(), %first, "the model does not use all tensors of its files");

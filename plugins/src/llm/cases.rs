@@ -220,7 +220,7 @@ fn a_tokenizer_larger_than_the_embedding_is_said_when_it_is_opened() {
     let weights = Weights::open(big.path()).expect("a model");
     let error = weights.tokenizer().err().expect("a refusal").to_string();
     assert!(error.contains("the tokenizer has 400 tokens, but the embedding table has 320 rows"), "{error}");
-    let described = describe::describe(big.path()).expect("it can be looked at");
+    let described = describe::describe(big.path(), None).expect("it can be looked at");
     assert!(described["tokenizer"]["error"].as_str().expect("an error").contains("400 tokens"));
     let mut file = llama();
     file.text("tokenizer.ggml.model", "gpt2");
@@ -285,7 +285,7 @@ fn tensors_that_are_not_used_are_named() {
         320,
     );
     assert_eq!(Weights::open(more.path()).expect("a model").unused(), ["model.layers.0.self_attn.q_proj.bias"]);
-    let described = describe::describe(more.path()).expect("a description");
+    let described = describe::describe(more.path(), None).expect("a description");
     assert_eq!(described["unused"], json!(["model.layers.0.self_attn.q_proj.bias"]));
 }
 
@@ -354,7 +354,7 @@ fn a_prompt_without_tokens_is_refused_for_what_it_is() {
 fn a_description_shows_what_is_sent_or_why_nothing_is() {
     let sent = "{{ 'at once: ' if enable_thinking is false }}{{ messages[-1]['content'] }}";
     let (path, _folder) = letters(sent);
-    let tokenizer = describe::describe(&path).expect("a description")["tokenizer"].take();
+    let tokenizer = describe::describe(&path, None).expect("a description")["tokenizer"].take();
     assert_eq!(tokenizer["example"], "at once: Which film shall I see?");
     for (template, says) in [
         ("{% if %}", "cannot read the model's chat template"),
@@ -362,7 +362,7 @@ fn a_description_shows_what_is_sent_or_why_nothing_is() {
         ("{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}", "has no end after"),
     ] {
         let (path, _folder) = letters(template);
-        let described = describe::describe(&path).expect("a description");
+        let described = describe::describe(&path, None).expect("a description");
         let error = described["tokenizer"]["chat_template_error"].as_str().expect("an error");
         assert!(error.contains(says), "{error}");
         assert_eq!((&described["layers"], &described["tokenizer"]["tokens"]), (&json!(1), &json!(8)));

@@ -143,7 +143,8 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>> {
 
 /// What `work` gives; an error where the library panics, as it does at some damaged files.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let damaged = || Error::new("reading parquet: the file is damaged").at(path.display()).fix("the whole file, got again");
+    let damaged =
+        || Error::new("reading parquet: the file is damaged").at(path.display()).fix("the whole file, got again");
     expecting_panics(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(|_| Err(damaged()))
 }
 
