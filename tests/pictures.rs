@@ -6,7 +6,8 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const JPEG: &[u8] = b"\xff\xd8\xff\xe0 a picture, as far as its first bytes say";
+/// A picture, as far as its structure says.
+const JPEG: &[u8] = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\x3f\0\x12\xff\xd9";
 
 /// Answers `/<anything>.jpg` with a picture, `/page` with a page, `/busy` with 503 for the first time and all else with 404.
 /// Gives its address; `asked` has the paths.

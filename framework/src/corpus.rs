@@ -1,10 +1,10 @@
 //! What a dataset plugin gives: who interacted with what, and when; and what the items look like.
 
 use crate::error::{Error, Explain, Result};
+use crate::picture::{Album, Picture};
 use crate::truth::{Factor, Truth};
 use polars::prelude::*;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -78,8 +78,10 @@ pub struct Items {
     pub id: Vec<String>,
     /// Its title.
     pub title: Vec<String>,
-    /// Its picture, encoded as PNG or JPEG, where it has one.
-    pub image: Vec<Option<Vec<u8>>>,
+    /// Its picture, where it has one.
+    pub image: Vec<Option<Picture>>,
+    /// The files that should be pictures of items and are broken, and what is wrong with each: those items have none.
+    pub broken: Vec<String>,
     /// What else the source says of the items, where it was asked for.
     pub attributes: Vec<Attribute>,
 }
@@ -102,22 +104,6 @@ pub struct LinkedPictures {
     pub folder: PathBuf,
     /// Item ids and the web address of each one's picture.
     pub links: Vec<(String, String)>,
-}
-
-/// Whether a file is a picture, by its name.
-pub fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-    ending.is_some_and(|ending| ["png", "jpg", "jpeg", "webp"].contains(&ending.as_str()))
-}
-
-/// How the name of a picture with these bytes should end: PNG, JPEG or WebP. None for other bytes.
-pub fn picture_ending(bytes: &[u8]) -> Option<&'static str> {
-    let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP".as_slice());
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("png"),
-        [0xff, 0xd8, 0xff, ..] => Some("jpg"),
-        _ => is_webp.then_some("webp"),
-    }
 }
 
 /// What an interaction is for, in data with a split of its own.
@@ -199,8 +185,7 @@ impl Corpus {
         write(folder, "interactions", Ok(interactions))?;
         let mut items = df!("item_id" => &self.items.id, "title" => &self.items.title)
             .explain("building the items table", folder.display())?;
-        let images: BinaryChunked = self.items.image.iter().map(Option::as_deref).collect();
-        add(&mut items, images.with_name("image".into()).into_series())?;
+        add(&mut items, self.items.save_pictures(folder)?)?;
         for Attribute { name, values } in &self.items.attributes {
             add(&mut items, Series::new(format!("{ATTRIBUTE}{name}").into(), values))?;
         }
@@ -228,8 +213,6 @@ impl Corpus {
         let unit = units.into_iter().find(|unit| interactions.column(unit.column()).is_ok());
         let part = interactions.column("part").is_ok().then(|| parts(&interactions)).transpose()?;
         let candidates = users.column("candidates").is_ok().then(|| lists(&users, "candidates")).transpose()?;
-        let image = column(&items, "image")?;
-        let image = image.binary().explain("reading pictures", folder.display())?;
         let corpus = Self {
             users: strings(&users, "user_id")?,
             interactions: Interactions {
@@ -249,7 +232,11 @@ impl Corpus {
             items: Items {
                 id: strings(&items, "item_id")?,
                 title: strings(&items, "title")?,
-                image: image.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect(),
+                image: load_pictures(folder, &items)?,
+                broken: match folder.join("broken_pictures.parquet").exists() {
+                    true => strings(&read(folder, "broken_pictures")?, "picture")?,
+                    false => Vec::new(),
+                },
                 attributes: attributes(&items)?,
             },
         };
@@ -257,6 +244,47 @@ impl Corpus {
         Ok(corpus)
     }
 }
+
+impl Items {
+    /// Writes the pictures into `folder`, one in memory at a time; the column that says where each is.
+    fn save_pictures(&self, folder: &Path) -> Result<Series> {
+        if !self.broken.is_empty() {
+            write(folder, "broken_pictures", df!("picture" => &self.broken))?;
+        }
+        if self.image.iter().all(Option::is_none) {
+            // As it was before pictures had a file of their own: such data leaves the bytes that it always left.
+            let none: BinaryChunked = self.image.iter().map(|_| None::<&[u8]>).collect();
+            return Ok(none.with_name("image".into()).into_series());
+        }
+        let mut album = Album::create(&folder.join(PICTURES))?;
+        let mut size = |picture: &Picture| {
+            let bytes = picture.bytes()?;
+            album.add(&bytes).map(|_| bytes.len() as u64)
+        };
+        let sizes = self.image.iter().map(|picture| picture.as_ref().map(&mut size).transpose());
+        Ok(Series::new(PICTURE_BYTES.into(), sizes.collect::<Result<Vec<Option<u64>>>>()?))
+    }
+}
+
+/// Where each item's picture is; none is read.
+fn load_pictures(folder: &Path, items: &DataFrame) -> Result<Vec<Option<Picture>>> {
+    let place = || folder.display();
+    if let Ok(sizes) = items.column(PICTURE_BYTES) {
+        let sizes = sizes.u64().explain("reading the sizes of pictures", place())?;
+        return Album::read(&folder.join(PICTURES), sizes.iter());
+    }
+    let image = column(items, "image")?.binary().explain("reading pictures", place())?;
+    if image.null_count() == image.len() {
+        return Ok(vec![None; image.len()]);
+    }
+    // Of before pictures had a file of their own: they get one, so that they do not stay in memory.
+    let mut album = Album::temporary(folder)?;
+    image.iter().map(|bytes| bytes.map(|bytes| album.add(bytes)).transpose()).collect()
+}
+
+/// The file of all pictures, and the column with the size of each.
+const PICTURES: &str = "pictures";
+const PICTURE_BYTES: &str = "picture_bytes";
 
 /// What the column of times is called where there is no clock.
 const POSITION: &str = "position";

@@ -21,6 +21,7 @@ pub mod load;
 pub mod log;
 pub mod metrics;
 pub mod parameters;
+pub mod picture;
 pub mod plugin;
 pub mod problem;
 pub mod progress;

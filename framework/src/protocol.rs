@@ -415,5 +415,6 @@ fn items(corpus: &Corpus, kept: &[u32]) -> Items {
         title: kept.iter().map(|n| all.title[pick(n)].clone()).collect(),
         image: kept.iter().map(|n| all.image[pick(n)].clone()).collect(),
         attributes: all.attributes.iter().map(|attribute| attribute.of(kept)).collect(),
+        ..Items::default()
     }
 }

@@ -3,9 +3,10 @@
 use crate::ablation::Plan;
 use crate::context::{Context, Epoch};
 use crate::controls;
-use crate::corpus::{Corpus, is_picture};
+use crate::corpus::Corpus;
 use crate::error::{Error, Explain, Result};
 use crate::metrics;
+use crate::picture::is_picture;
 use crate::progress::Progress;
 use crate::protocol::{Split, split};
 use crate::provenance::Code;

@@ -78,6 +78,7 @@ mod recommender {
     mod sasrec_f;
     mod vbpr;
 }
+mod pixels;
 mod placebo;
 mod reading;
 mod split;

@@ -3,8 +3,8 @@
 use crate::{BuiltIn, Cli, download};
 use framework::ablation::Plan;
 use framework::context::is_interrupted;
-use framework::corpus::{is_picture, picture_ending};
 use framework::error::{Error, Explain, Result};
+use framework::picture::{self, ending, whole};
 use framework::progress::Progress;
 use framework::protocol;
 use framework::run::Runner;
@@ -66,12 +66,8 @@ impl Cli {
 
 /// The items whose pictures are in a folder.
 fn ids(folder: &Path) -> Result<HashSet<String>> {
-    let id = |entry: std::io::Result<fs::DirEntry>| {
-        let path = entry.explain("listing pictures", folder.display())?.path();
-        Ok(path.file_stem().filter(|_| is_picture(&path)).map(|id| id.to_string_lossy().into_owned()))
-    };
-    let entries = fs::read_dir(folder).explain("listing pictures", folder.display())?;
-    entries.filter_map(|entry| id(entry).transpose()).collect()
+    let paths = picture::files(folder)?;
+    Ok(paths.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect())
 }
 
 /// What came of all links.
@@ -146,7 +142,10 @@ fn get(agent: &Agent, id: &str, url: &str, folder: &Path) -> Result<Option<Strin
         Err(ureq::Error::BodyExceedsLimit(_)) => return Ok(Some("more bytes than a picture has".to_owned())),
         bytes => bytes.explain("the download broke off", url)?,
     };
-    let Some(ending) = picture_ending(&bytes) else { return Ok(Some("no PNG, JPEG or WebP".to_owned())) };
+    let ending = match (whole(&bytes), ending(&bytes)) {
+        (Ok(()), Some(ending)) => ending,
+        (found, _) => return Ok(found.err().map(str::to_owned)),
+    };
     let (part, path) = (folder.join(format!("{id}.part")), folder.join(format!("{id}.{ending}")));
     fs::write(&part, bytes).explain("writing a picture", part.display())?;
     fs::rename(&part, &path).explain("keeping a picture", path.display()).map(|()| None)

@@ -4,12 +4,13 @@
 //! Elsewhere floating-point sums come in another order, and the new mean must lie in the stored interval.
 
 use framework::ablation::{Plan, plans};
+use framework::corpus::Corpus;
 use framework::error::{Error, Explain, Result};
 use framework::progress::Progress;
 use framework::provenance::Code;
 use framework::run::{Keys, Runner, keys};
 use framework::stage::differences;
-use framework::store::{Store, alike, hash_json};
+use framework::store::{StageRecord, Store, alike, hash_json};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -94,17 +95,29 @@ impl<'a> Reproduction<'a> {
         Ok(notes)
     }
 
+    /// Whether two datasets are the same, stored in two forms: an earlier program had another one.
+    fn are_one_corpus(&self, old: &StageRecord, new: &StageRecord) -> Result<bool> {
+        if self.stored.stage(&old.key)?.is_none() {
+            return Ok(false);
+        }
+        let corpus = |store: &Store, record: &StageRecord| {
+            let folder = self.fresh.temporary()?;
+            store.materialize(record, folder.path())?;
+            Corpus::load(folder.path())
+        };
+        Ok(corpus(self.stored, old)? == corpus(&self.fresh, new)?)
+    }
+
     /// The first stage whose output differs, and in what.
     fn first_difference(&self, stored: &Value, new: &Value) -> Result<Option<(&'static str, String)>> {
-        let files = |store: &Store, record: &Value| -> Result<Option<Value>> {
-            let key = record["stages"][0]["key"].as_str().unwrap_or_default();
-            Ok(store.stage_record(key)?.map(|stage| json!(stage.files)))
-        };
+        let made =
+            |store: &Store, record: &Value| store.stage_record(record["stages"][0]["key"].as_str().unwrap_or_default());
         // A lean store has no record of the dataset; the files that it was made from are the same.
-        if let (Some(old), Some(new)) = (files(self.stored, stored)?, files(&self.fresh, new)?)
-            && old != new
+        if let (Some(old), Some(new)) = (made(self.stored, stored)?, made(&self.fresh, new)?)
+            && old.files != new.files
+            && !self.are_one_corpus(&old, &new)?
         {
-            return Ok(Some(("dataset", names(&old, &new))));
+            return Ok(Some(("dataset", names(&json!(old.files), &json!(new.files)))));
         }
         let parts = [("recommender", "/outcome/checkpoint"), ("evaluator", "/outcome/scores")];
         for (stage, place) in parts {

@@ -1,13 +1,15 @@
 //! A control for datasets: items keep their ids and interactions, and lose what their titles or pictures say.
 
+use crate::pixels::pixels;
 use crate::placebo::{Kind, shuffle, texts};
 use framework::context::Context;
-use framework::corpus::{Corpus, LinkedPictures};
-use framework::error::{Error, Explain, Result};
+use framework::corpus::{Corpus, Items, LinkedPictures};
+use framework::error::{Explain, Result};
+use framework::picture::{Album, Picture};
 use framework::plugin::Pick;
 use framework::rng::Rng;
 use framework::roles::Dataset;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::{DynamicImage, ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -37,14 +39,24 @@ impl Dataset for Placebo {
         }
         if let Some(kind) = self.images {
             let mut rng = Rng::new(self.seed, "images");
-            let images = &mut corpus.items.image;
+            let Items { id, image: images, broken, .. } = &mut corpus.items;
             let with: Vec<usize> = (0..images.len()).filter(|item| images[*item].is_some()).collect();
-            let old: Vec<Vec<u8>> = with.iter().filter_map(|item| images[*item].clone()).collect();
-            let new = match kind {
-                Kind::Shuffle => shuffle(&old, &mut rng),
-                kind => old.iter().map(|bytes| picture(kind, bytes, &mut rng)).collect::<Result<_>>()?,
-            };
-            with.into_iter().zip(new).for_each(|(item, bytes)| images[item] = Some(bytes));
+            let old: Vec<Picture> = with.iter().filter_map(|item| images[*item].clone()).collect();
+            if kind == Kind::Shuffle {
+                with.into_iter().zip(shuffle(&old, &mut rng)).for_each(|(item, new)| images[item] = Some(new));
+                return Ok(corpus);
+            }
+            let mut album = Album::temporary(&cx.work)?;
+            for (item, old) in with.into_iter().zip(old) {
+                cx.proceed()?;
+                images[item] = match pixels(&old.bytes()?) {
+                    Ok(old) => Some(album.add(&picture(kind, &old, &mut rng)?)?),
+                    Err(why) => {
+                        broken.push(format!("that of item {} is {why}", id[item]));
+                        None
+                    }
+                };
+            }
         }
         Ok(corpus)
     }
@@ -66,11 +78,8 @@ impl Dataset for Placebo {
     }
 }
 
-/// A PNG of the same size as the picture in `bytes`, white or noise.
-fn picture(kind: Kind, bytes: &[u8], rng: &mut Rng) -> Result<Vec<u8>> {
-    let old = image::load_from_memory(bytes)
-        .explain("reading a picture", "dataset")
-        .map_err(|error: Error| error.fix("pictures in PNG; or images = \"shuffle\", which reads none"))?;
+/// A PNG of the same size as the `old` picture, white or noise.
+fn picture(kind: Kind, old: &DynamicImage, rng: &mut Rng) -> Result<Vec<u8>> {
     let (width, height) = (old.width(), old.height());
     let mut value = || if kind == Kind::Blank { 255 } else { rng.below(256) as u8 };
     let pixels: Vec<u8> = (0..3 * width as usize * height as usize).map(|_| value()).collect();

@@ -94,7 +94,7 @@ plugin! {
         attributes: Vec<String> = Vec::new(),
         /// The items' column of paths of pictures in PNG, JPEG or WebP, relative to the folder; empty for none.
         image_column: Option<String> = None,
-        /// Instead, the folder of pictures in the folder: `<id>.png`, or jpg, jpeg, webp.
+        /// Instead, the folder of pictures in the folder: `<id>.png`, or jpg, jpeg, webp, also in folders within it.
         images: Option<PathBuf> = None,
     }
     check |table, reader| {

@@ -16,6 +16,7 @@ mod titles;
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Items};
 use framework::error::Result;
+use framework::picture::Picture;
 use framework::plugin;
 use framework::rng::Rng;
 use framework::roles::Dataset;
@@ -168,7 +169,7 @@ impl World {
         let (category, style) = (&truth.factors[0].of_item, &truth.factors[1].of_item);
         let draw = |(n, style): (usize, &u32)| {
             let mut rng = self.rng("pictures").fork(n as u64);
-            pictures::png(*style as usize, self.styles, self.image_size, &mut rng).map(Some)
+            pictures::png(*style as usize, self.styles, self.image_size, &mut rng).map(Picture::drawn).map(Some)
         };
         Ok(Items {
             id: (0..self.items).map(|n| format!("item-{n}")).collect(),

@@ -1,10 +1,13 @@
 //! Pictures as their colours by place, without a model.
 
+use crate::pixels::pixels;
 use burn::tensor::{Tensor, TensorData};
 use framework::context::Context;
-use framework::error::{Error, Explain, Result};
+use framework::error::{Error, Result};
+use framework::picture::Picture;
 use framework::protocol::Train;
 use framework::roles::Embeddings;
+use image::DynamicImage;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -17,7 +20,7 @@ framework::plugin! {
     ///
     /// Numbers are between 0 and 1, less their mean over all pictures of the catalogue; cells from the top left, row by
     /// row. Pictures of any size and shape are cut into the same number of cells; transparency is not seen. An item
-    /// without a picture is zeros, so it looks like the mean. Pictures are PNG, JPEG or WebP.
+    /// without a picture, or with a broken one, is zeros, so it looks like the mean. Pictures are PNG, JPEG or WebP.
     struct Pictures: Embeddings = "pictures" {
         /// Cells along each side; an item has three numbers for each cell.
         #[range(1..=64)]
@@ -29,17 +32,27 @@ impl Embeddings for Pictures {
     fn embed(&self, train: &Train, cx: &Context) -> Result<Tensor<2>> {
         let items = &train.items;
         let bar = cx.bar("reading pictures", items.image.len());
-        let look = |(id, image): (&String, &Option<Vec<u8>>)| {
+        let look = |image: &Option<Picture>| {
             cx.proceed()?;
             bar.advance(1);
-            image.as_ref().map(|bytes| self.colours(id, bytes)).transpose()
+            let looked = |image: &Picture| Ok(pixels(&image.bytes()?).map(|pixels| self.colours(&pixels)));
+            image.as_ref().map(looked).transpose()
         };
-        let rows: Vec<Option<Vec<f64>>> = items.id.par_iter().zip(&items.image).map(look).collect::<Result<_>>()?;
+        let looked: Vec<Option<std::result::Result<Vec<f64>, String>>> =
+            items.image.par_iter().map(look).collect::<Result<_>>()?;
+        let (mut rows, mut broken) = (Vec::with_capacity(looked.len()), Vec::new());
+        for (id, row) in items.id.iter().zip(looked) {
+            rows.push(row.and_then(|row| row.map_err(|what| broken.push(format!("that of item {id} is {what}"))).ok()));
+        }
         let seen: Vec<&Vec<f64>> = rows.iter().flatten().collect();
         if seen.is_empty() {
-            return Err(Error::new("no item has a picture")
+            let what = broken.first().map(|first| format!("none of {} pictures can be used: {first}", broken.len()));
+            return Err(Error::new(what.unwrap_or("no item has a picture".into()))
                 .at("dataset")
                 .fix("a dataset with pictures, or other embeddings, such as `title_words`"));
+        }
+        if let Some(first) = broken.first() {
+            tracing::warn!("{} pictures are broken and count as none: {first}", broken.len());
         }
         let mut mean = vec![0.0; self.width()];
         for row in &seen {
@@ -63,11 +76,8 @@ impl Pictures {
     }
 
     /// The mean red, green and blue of each cell, from 0 to 1.
-    fn colours(&self, id: &str, bytes: &[u8]) -> Result<Vec<f64>> {
-        let picture = image::load_from_memory(bytes)
-            .explain("reading a picture", format!("item {id}"))
-            .map_err(|error: Error| error.fix("a picture in PNG, JPEG or WebP"))?
-            .into_rgb8();
+    fn colours(&self, picture: &DynamicImage) -> Vec<f64> {
+        let picture = picture.to_rgb8();
         let (width, height) = picture.dimensions();
         let mut colours = Vec::with_capacity(self.width());
         for (row, column) in (0..self.grid).flat_map(|row| (0..self.grid).map(move |column| (row, column))) {
@@ -79,7 +89,7 @@ impl Pictures {
             }
             colours.extend(sums.map(|sum| sum as f64 / (255.0 * pixels)));
         }
-        Ok(colours)
+        colours
     }
 }
 
@@ -94,6 +104,7 @@ mod tests {
     use super::{Pictures, span};
     use crate::fixture::{context, rows, train};
     use crate::reading::fixture::says;
+    use framework::picture::Picture;
     use framework::protocol::Train;
     use framework::roles::Embeddings;
     use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder};
@@ -114,7 +125,7 @@ mod tests {
 
     fn with(images: Vec<Option<Vec<u8>>>) -> Train {
         let mut train = train(images.len(), &[&[0, 1]]);
-        Arc::make_mut(&mut train.items).image = images;
+        Arc::make_mut(&mut train.items).image = images.into_iter().map(|bytes| bytes.map(Picture::drawn)).collect();
         train
     }
 
@@ -153,12 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_said_with_the_item() {
+    fn a_broken_picture_counts_as_none_unless_all_are() {
         let (cx, _folder) = context();
-        let broken = with(vec![halves(RED, BLUE), Some(b"\xff\xd8\xff, a JPEG".to_vec())]);
+        let broken = || Some(b"\xff\xd8\xff, a JPEG".to_vec());
+        let some = with(vec![halves(RED, BLUE), broken(), halves(GREEN, GREEN)]);
+        let none = with(vec![halves(RED, BLUE), None, halves(GREEN, GREEN)]);
+        let vectors = |train: &Train| rows(Pictures { grid: 2 }.embed(train, &cx).expect("vectors"));
+        assert_eq!(vectors(&some), vectors(&none));
         says(
-            Pictures { grid: 4 }.embed(&broken, &cx),
-            &["reading a picture", "item 1", "fix: a picture in PNG, JPEG or WebP"],
+            Pictures { grid: 4 }.embed(&with(vec![None, broken(), broken()]), &cx),
+            &["none of 2 pictures can be used: that of item 1 is cut off before its end", "at: dataset"],
         );
         says(Pictures { grid: 4 }.embed(&with(vec![None, None]), &cx), &["no item has a picture", "at: dataset"]);
     }

@@ -5,6 +5,7 @@ use framework::archive::Archive;
 use framework::context::Context;
 use framework::corpus::{Corpus, Interactions, Items};
 use framework::error::Result;
+use framework::picture::Picture;
 use framework::progress::Progress;
 use framework::roles::Dataset;
 use std::fs;
@@ -12,8 +13,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The first bytes of a PNG file.
-pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// A PNG of one grey pixel.
+pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
+    \0\0\0\nIDATx\x9cch\0\0\0\x82\0\x81w\xcdr\xb6\0\0\0\0IEND\xaeB`\x82";
+
+/// That picture.
+pub(crate) fn png() -> Option<Picture> {
+    Some(Picture::drawn(PNG.to_vec()))
+}
 
 /// A temporary folder with these files.
 pub(crate) fn cache(files: &[(&str, &str)]) -> TempDir {

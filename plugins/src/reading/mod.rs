@@ -9,6 +9,7 @@ pub(crate) mod interactions;
 mod lines;
 pub(crate) mod literal;
 mod parquet;
+mod pictures;
 pub(crate) mod source;
 pub(crate) mod tally;
 pub(crate) mod times;
@@ -16,12 +17,13 @@ pub(crate) mod vectors;
 
 pub(crate) use lines::{Line, Lines, Place, short};
 
-use framework::corpus::{Interactions, Items, is_picture, picture_ending};
+use framework::corpus::{Interactions, Items};
 use framework::error::{Error, Explain, Result};
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+
+pub(crate) use pictures::Pictures;
 
 /// The first of `names` that is a file in `folder`; or what is missing, and `fix`.
 pub(crate) fn present(folder: &Path, names: &[&str], fix: impl Display) -> Result<PathBuf> {
@@ -110,61 +112,13 @@ pub(crate) fn catalogue(ids: Vec<String>, mut titles: Vec<String>, pictures: &Pi
     if untitled > 0 {
         tracing::info!(untitled, items = ids.len(), "items without a title are called as their ids");
     }
-    let image = ids.iter().map(|id| pictures.of(id)).collect::<Result<_>>()?;
-    Ok(Items { id: ids, title: titles, image, ..Items::default() })
+    let (image, broken) = pictures.of(&ids)?;
+    Ok(Items { id: ids, title: titles, image, broken, ..Items::default() })
 }
 
 /// A title on one line, with single blanks: prompts list one item per line.
 pub(crate) fn one_line(title: &str) -> String {
     title.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Where the picture of each item is, by the item's id.
-#[derive(Debug, Default)]
-pub(crate) struct Pictures {
-    paths: BTreeMap<String, PathBuf>,
-}
-
-impl Pictures {
-    /// Those in `folder`, `<id>.png`, `.jpg`, `.jpeg` or `.webp`; none where there is no folder.
-    pub(crate) fn find(folder: &Path) -> Result<Self> {
-        let mut paths = BTreeMap::new();
-        if !folder.exists() {
-            return Ok(Self { paths });
-        }
-        for entry in std::fs::read_dir(folder).explain("listing pictures", folder.display())? {
-            let path = entry.explain("listing pictures", folder.display())?.path();
-            let id = path.file_stem().and_then(OsStr::to_str).map(String::from);
-            let Some(id) = id.filter(|_| is_picture(&path)) else { continue };
-            if paths.insert(id.clone(), path).is_some() {
-                return Err(Error::new(format!("item {id} has two pictures")).at(folder.display()).fix("one of them"));
-            }
-        }
-        Ok(Self { paths })
-    }
-
-    /// Says where an item's picture is.
-    pub(crate) fn add(&mut self, id: &str, path: PathBuf) {
-        self.paths.insert(id.to_string(), path);
-    }
-
-    /// Their paths, in the order of the ids.
-    pub(crate) fn into_files(self) -> impl Iterator<Item = PathBuf> {
-        self.paths.into_values()
-    }
-
-    /// The bytes of an item's picture, if it has one.
-    fn of(&self, id: &str) -> Result<Option<Vec<u8>>> {
-        let Some(path) = self.paths.get(id) else { return Ok(None) };
-        let bytes = std::fs::read(path).explain("reading a picture", path.display())?;
-        match picture_ending(&bytes) {
-            Some(_) => Ok(Some(bytes)),
-            None => {
-                let error = Error::new("the file is no picture in PNG, JPEG or WebP");
-                Err(error.at(path.display()).fix("a picture, or no file"))
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 use super::source::Encoding;
 use super::{Ids, Lines, Pictures, catalogue, one_line, present, push_sequence, short};
-use crate::reading::fixture::{PNG, cache, pack, says, write};
+use crate::reading::fixture::{PNG, cache, pack, png, says, write};
 use framework::corpus::Interactions;
 use framework::error::{Error, Result};
+use framework::picture::Picture;
 use framework::plugin::Setting;
 use framework::problem::Reader;
 use std::path::Path;
@@ -112,23 +113,40 @@ fn packed_and_encoded_files_are_read_by_what_they_are() {
 #[test]
 fn a_catalogue_has_titles_and_pictures() {
     let folder = cache(&[("notes.txt", "no picture")]);
-    let files: [(&str, &[u8]); 3] = [("7.png", PNG), ("9.webp", b"RIFF\0\0\0\0WEBP"), ("a b.JPG", b"\xff\xd8\xff")];
+    let files: [(&str, &[u8]); 3] = [("7.png", PNG), ("within/9.webp", WEBP), ("within/it/a b.JPG", JPEG)];
     files.iter().for_each(|(name, bytes)| write(folder.path(), name, bytes));
     let pictures = Pictures::find(folder.path()).expect("pictures");
     let ids = ["7", "a b", "8", "9"].map(String::from).to_vec();
     let items = catalogue(ids, vec![one_line(" A\n  title ")], &pictures).expect("a catalogue");
     assert_eq!(items.title, ["A title", "a b", "8", "9"]);
-    let [png, webp, jpeg] = files.map(|(_, bytes)| Some(bytes.to_vec()));
+    let [png, webp, jpeg] = files.map(|(_, bytes)| Some(Picture::drawn(bytes.to_vec())));
     assert_eq!(items.image, [png, jpeg, None, webp]);
     let paths: Vec<_> = pictures.into_files().collect();
     assert_eq!(paths, files.map(|(name, _)| folder.path().join(name)));
     assert_eq!(Pictures::find(&folder.path().join("none")).expect("none").into_files().count(), 0);
 }
 
+/// As far as the structure of a file tells.
+const JPEG: &[u8] = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\x3f\0\x12\xff\xd9";
+const WEBP: &[u8] = b"RIFF\x0e\0\0\0WEBPVP8L\x02\0\0\0\x2f\0";
+
 #[test]
-fn wrong_pictures_are_refused() {
-    let folder = cache(&[("a/1.jpg", "<html>"), ("b/1.jpg", ""), ("b/1.png", "")]);
-    let pictures = Pictures::find(&folder.path().join("a")).expect("a picture");
-    says(catalogue(vec!["1".into()], Vec::new(), &pictures), &["no picture in PNG, JPEG or WebP", "1.jpg"]);
-    says(Pictures::find(&folder.path().join("b")), &["item 1 has two pictures"]);
+fn two_pictures_of_an_item_are_both_named() {
+    let folder = cache(&[("b/1.jpg", ""), ("b/1.png", ""), ("c/x/1.jpg", ""), ("c/y/1.jpg", "")]);
+    says(Pictures::find(&folder.path().join("b")), &["item 1 has two pictures, 1.jpg and 1.png"]);
+    says(Pictures::find(&folder.path().join("c")), &["item 1 has two pictures, x/1.jpg and y/1.jpg"]);
+}
+
+#[test]
+fn items_whose_pictures_are_broken_have_none_and_their_files_are_kept_in_mind() {
+    let folder = cache(&[("3.jpg", "<html>")]);
+    write(folder.path(), "1.png", PNG);
+    write(folder.path(), "2.jpg", &JPEG[..JPEG.len() - 1]);
+    let pictures = Pictures::find(folder.path()).expect("pictures");
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_string()).collect::<Vec<_>>();
+    let items = catalogue(ids(&["1", "2", "3", "4"]), Vec::new(), &pictures).expect("a catalogue");
+    assert_eq!(items.image, [png(), None, None, None]);
+    assert_eq!(items.broken, ["2.jpg is cut off before its end", "3.jpg is no picture in PNG, JPEG or WebP"]);
+    let words = ["none of 2 pictures can be used: 2.jpg is cut off", "at: ", "fix: "];
+    says(catalogue(ids(&["2", "3", "4"]), Vec::new(), &pictures), &words);
 }

@@ -33,6 +33,8 @@ struct Profile {
     /// Titles that another item has too.
     items_with_shared_title: usize,
     items_without_picture: usize,
+    /// Files that should be pictures of items, and what each is instead.
+    broken_pictures: Vec<String>,
     /// Users by their number of interactions: from, to, how many.
     histogram: Vec<(usize, usize, usize)>,
     /// What the reader left out, took for something or doubts.
@@ -120,6 +122,7 @@ impl Profile {
             items_with_shared_title: shared,
             items_without_picture: corpus.items.image.iter().filter(|image| image.is_none()).count(),
             notes: corpus.notes.clone(),
+            broken_pictures: corpus.items.broken.clone(),
             protocol,
         }
     }
@@ -148,6 +151,9 @@ impl Profile {
             ("shared title", share(self.items_with_shared_title, self.items)),
             ("without picture", share(self.items_without_picture, self.items)),
         ];
+        if !self.broken_pictures.is_empty() {
+            lines.push(("broken pictures", first_of(&self.broken_pictures)));
+        }
         lines.extend(self.protocol.iter().flat_map(|kept| {
             [
                 ("kept users", share(kept.users, self.users)),
@@ -193,6 +199,12 @@ fn given_targets(kept: &Statistics) -> String {
     }
 }
 
+/// How many there are, and the first few.
+fn first_of(all: &[String]) -> String {
+    let more = if all.len() > 3 { ", …" } else { "" };
+    format!("{}: {}{more}", all.len(), all[..all.len().min(3)].join(", "))
+}
+
 /// Users by their number of interactions, in ranges that double: 1, 2-3, 4-7, …
 fn histogram(lengths: &[usize]) -> Vec<(usize, usize, usize)> {
     let mut bins: Vec<(usize, usize, usize)> = Vec::new();
@@ -209,6 +221,13 @@ fn histogram(lengths: &[usize]) -> Vec<(usize, usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_few_are_named() {
+        let names = |n: usize| (0..n).map(|n| format!("{n}.jpg")).collect::<Vec<_>>();
+        assert_eq!(first_of(&names(3)), "3: 0.jpg, 1.jpg, 2.jpg");
+        assert_eq!(first_of(&names(40)), "40: 0.jpg, 1.jpg, 2.jpg, …");
+    }
 
     #[test]
     fn lengths_fall_into_ranges_that_double() {

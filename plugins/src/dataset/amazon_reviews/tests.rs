@@ -1,5 +1,5 @@
 use super::{AMAZON_2014, AMAZON_2018, AMAZON_2023, AmazonReviews, Release, characters};
-use crate::reading::fixture::{PNG, cache, corpus, finds, load, pack, says, write};
+use crate::reading::fixture::{PNG, cache, corpus, finds, load, pack, png, says, write};
 use framework::roles::Dataset;
 use std::time::Instant;
 
@@ -77,7 +77,7 @@ fn the_release_of_2023_gives_a_corpus() {
     let dataset = AmazonReviews { folder: Some("mine".into()), ..dataset(Release::All2023) };
     let mut expected = corpus(&["U1", "U2"], &[("p1", "One")], &[(0, 0, 1_588_687_728_923), (1, 0, 1_588_687_728_100)]);
     expected.interactions.unit = framework::corpus::Unit::Milliseconds;
-    expected.items.image = vec![Some(PNG.to_vec())];
+    expected.items.image = vec![png()];
     assert_eq!(load(&dataset, folder.path()).expect("a corpus"), expected);
 }
 

@@ -1,6 +1,6 @@
 use super::{MICROLENS, MicroLens, PAIRS, Sizes, TITLES, read};
 use crate::reading::Pictures;
-use crate::reading::fixture::{PNG, cache, finds, load, real, says, untimed, write};
+use crate::reading::fixture::{PNG, cache, finds, load, png, real, says, untimed, write};
 use framework::corpus::Corpus;
 use framework::error::Result;
 use framework::plugin::defaults;
@@ -34,7 +34,7 @@ fn covers_are_read_if_they_are_there() {
     write(folder.path(), "covers/7.jpg", PNG);
     let covers = Pictures::find(&folder.path().join("covers")).expect("covers");
     let corpus = read(&folder.path().join(PAIRS), &folder.path().join(TITLES), &covers, &SIZES).expect("a corpus");
-    assert_eq!(corpus.items.image, [None, Some(PNG.to_vec()), None]);
+    assert_eq!(corpus.items.image, [None, png(), None]);
     let dataset = MicroLens { folder: ".".into(), covers: "covers".into() };
     let files = dataset.files(folder.path()).expect("files");
     assert_eq!(files.len(), 3);

@@ -1,5 +1,5 @@
 use super::{ATOMIC_100K, Layout, MovieLens, ORIGINAL_1M, ORIGINAL_100K, Release};
-use crate::reading::fixture::PNG;
+use crate::reading::fixture::{PNG, png};
 use framework::context::Context;
 use framework::corpus::Corpus;
 use framework::error::Result;
@@ -72,7 +72,7 @@ fn posters_are_read_if_they_are_there() {
     let files = dataset.files(cache.path()).expect("files");
     assert_eq!(files[2..], [posters.join("12.jpg"), posters.join("7.jpg")]);
     let images = load(&dataset, cache.path()).expect("a corpus").items.image;
-    assert_eq!((images[6].as_deref(), images[7].as_deref()), (Some(PNG), None));
+    assert_eq!((&images[6], &images[7]), (&png(), &None));
 }
 
 #[test]

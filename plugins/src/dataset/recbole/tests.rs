@@ -1,5 +1,5 @@
 use super::RecBole;
-use crate::reading::fixture::{PNG, cache, corpus, load, says, untimed, write};
+use crate::reading::fixture::{PNG, cache, corpus, load, png, says, untimed, write};
 use framework::corpus::{Part, Unit};
 use framework::plugin::Setting;
 use framework::problem::Reader;
@@ -38,7 +38,7 @@ fn items_and_times_need_not_be_there() {
 fn pictures_are_read_if_they_are_there() {
     let cache = cache(&[("x/x.inter", INTER), ("x/x.item", ITEM)]);
     write(cache.path(), "x/images/i2.png", PNG);
-    assert_eq!(load(&dataset(""), cache.path()).expect("a corpus").items.image, [None, Some(PNG.to_vec()), None]);
+    assert_eq!(load(&dataset(""), cache.path()).expect("a corpus").items.image, [None, png(), None]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::Table;
-use crate::reading::fixture::{PNG, cache, corpus, load, pack, real, says, untimed, write};
+use crate::reading::fixture::{PNG, cache, corpus, load, pack, png, real, says, untimed, write};
 use framework::corpus::{Corpus, Part};
 use framework::error::Result;
 use framework::plugin::Setting;
@@ -126,10 +126,9 @@ fn pictures_are_found_by_folder_or_column() {
         let files = dataset.files(folder.path()).expect("files").len();
         (files, load(&dataset, folder.path()).expect("a corpus").items.image)
     };
-    let picture = || Some(PNG.to_vec());
     assert_eq!(images(""), (2, vec![None, None]));
-    assert_eq!(images("image_column = \"image\""), (3, vec![picture(), None]));
-    assert_eq!(images("images = \"pictures\""), (3, vec![None, picture()]));
+    assert_eq!(images("image_column = \"image\""), (3, vec![png(), None]));
+    assert_eq!(images("images = \"pictures\""), (3, vec![None, png()]));
     says(load(&dataset("images = \"photos\""), folder.path()), &["the folder of pictures is missing", "photos"]);
     write(folder.path(), "own/items.csv", items.replace("a/x.bin", "b.png").as_bytes());
     let words = ["the picture", "b.png is missing", "items.csv, line 2"];
