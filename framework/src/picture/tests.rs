@@ -65,7 +65,13 @@ fn with_pictures(image: Vec<Option<Picture>>) -> Corpus {
     Corpus {
         users: vec!["u".into()],
         interactions: Interactions { user: vec![0], item: vec![0], timestamp: vec![1], ..Interactions::default() },
-        items: Items { id: names("i"), title: names("t"), image, broken: vec!["x.jpg is cut off".into()] },
+        items: Items {
+            id: names("i"),
+            title: names("t"),
+            image,
+            broken: vec!["x.jpg is cut off".into()],
+            ..Items::default()
+        },
         ..Corpus::default()
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod vectors;
 pub(crate) use lines::{Line, Lines, Place, short};
 
 use framework::corpus::{Interactions, Items};
-use framework::error::{Error, Explain, Result};
+use framework::error::{Error, Result};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
