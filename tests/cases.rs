@@ -3,7 +3,6 @@
 
 use crate::program::{Program, Ran};
 use serde_json::Value;
-use std::path::Path;
 
 const FOLDER: &str = "tests/fixtures/cases/data";
 
@@ -221,10 +220,28 @@ fn auc_is_the_mean_over_users_with_rivals() {
 
 #[test]
 fn a_picture_that_is_cut_is_broken() {
-    assert!(Path::new(FOLDER).join("pict-truncated-jpg").is_dir());
+    let program = Program::new();
+    let spec = format!("{FOLDER}/pict-truncated-jpg/spec.toml");
+    let out = program.ok(&["run", &spec, "--cache", FOLDER]).out;
+    assert!(out.contains("WARNING: 1 pictures are broken, and their items have none: i3.jpg is cut off"), "{out}");
+    let found = read("pict-truncated-jpg", &[]);
+    assert_eq!(
+        (&found["items_without_picture"], found["broken_pictures"].as_array().map(Vec::len)),
+        (&Value::from(1), Some(1))
+    );
 }
 
 #[test]
 fn a_user_without_a_list_is_named() {
-    assert!(Path::new(FOLDER).join("score-missing-user").is_dir());
+    let program = Program::new();
+    let [spec, list, cut] =
+        ["spec.toml", "run.tsv", "neginf.tsv"].map(|name| format!("{FOLDER}/score-missing-user/{name}"));
+    let ran = program.run(&["score", &spec, &list, "--cache", FOLDER]);
+    assert!(ran.code != 0 && ran.err.contains("there is no list for user 7"), "{}", ran.err);
+    let out = program.ok(&["score", &spec, &list, &cut, "--missing-users", "miss", "--cache", FOLDER]).out;
+    for words in
+        ["run: 1 of 10 test users have no list and count as misses", "neginf: 7 of 10 test users have a list of fewer"]
+    {
+        assert!(out.contains(words), "{words} in {out}");
+    }
 }

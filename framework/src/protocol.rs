@@ -365,11 +365,23 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         repeated_targets,
         own_split_unused: given.is_some() && !protocol.split.takes_given(),
         given_targets: protocol.split.takes_given().then(|| filter::given_targets(corpus, &kept)),
-        notes: corpus.notes.clone(),
+        notes: notes(corpus),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
     let train = train(corpus, &kept, protocol, (sequences, validation), selects_by);
     Ok(Split { train, test: Sealed { cases: test }, statistics })
+}
+
+/// What a reader of results should know of the data.
+fn notes(corpus: &Corpus) -> Vec<String> {
+    let broken = corpus.items.broken.first().map(|first| {
+        let count = corpus.items.broken.len();
+        format!(
+            "WARNING: {count} pictures are broken, and their items have none: {first}{}",
+            if count > 1 { ", …" } else { "" }
+        )
+    });
+    corpus.notes.iter().cloned().chain(broken).collect()
 }
 
 /// An error where a target is known beforehand because its row is there twice.

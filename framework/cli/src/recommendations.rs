@@ -124,6 +124,7 @@ mod tests {
             id: vec!["a".into(), id.into(), "c".into()],
             title: vec!["A, \"the\" film".into(), "B".into(), "".into()],
             image: vec![None; 3],
+            ..Items::default()
         };
         let list = vec![(1, 0.1f32), (0, -0.0), (2, -0.0)];
         Recommended {

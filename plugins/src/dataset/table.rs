@@ -53,6 +53,8 @@ plugin! {
         /// What parts the fields of text, where the files' endings do not say it: `;`, `|`, `::`, `blanks` for any number of
         /// blanks and tabs.
         separator: Option<String> = None,
+        /// The same of the table of items, where it is another than that of the interactions.
+        items_separator: Option<String> = None,
         /// The names of the columns, in their order, of tables of interactions that have no header.
         header: Option<Vec<String>> = None,
         /// The same of the table of items.
@@ -117,8 +119,15 @@ plugin! {
             let expected = "parts that are `title` or among `attributes`, in braces: `{title} ({year})`";
             reader.conflict("title_format", format!("`{{{name}}}` is no attribute"), expected);
         }
-        if table.separator.as_deref() == Some("") || table.item_separator.as_deref() == Some("") {
-            reader.conflict("separator", "it is empty", "a character or more; or false");
+        let separators = [
+            ("separator", &table.separator),
+            ("items_separator", &table.items_separator),
+            ("item_separator", &table.item_separator),
+        ];
+        for (key, separator) in separators {
+            if separator.as_deref() == Some("") {
+                reader.conflict(key, "it is empty", "a character or more; or false");
+            }
         }
         let tables = [
             ("interactions", Some(&table.interactions)),
@@ -128,7 +137,7 @@ plugin! {
             ("candidates", table.candidates.as_ref()),
         ];
         for (key, path) in tables {
-            if path.is_some_and(|path| Format::of(path).is_none() && table.separator.is_none()) {
+            if path.is_some_and(|path| Format::of(path).is_none() && table.separator.is_none() && table.items_separator.is_none()) {
                 reader.conflict(key, "the name's ending is that of no known format", ENDINGS);
             }
         }
@@ -183,13 +192,16 @@ impl Table {
         Ok((parts, self.items.as_ref().map(|path| find(folder, path, fix)).transpose()?))
     }
 
-    fn layout(&self, header: Option<&Vec<String>>) -> Layout {
-        Layout {
-            separator: self.separator.clone(),
-            header: header.cloned(),
-            encoding: self.encoding,
-            quotes: self.quotes,
-        }
+    /// How the text of tables of interactions is written.
+    fn layout(&self) -> Layout {
+        let (separator, header) = (self.separator.clone(), self.header.clone());
+        Layout { separator, header, encoding: self.encoding, quotes: self.quotes, prefix: "" }
+    }
+
+    /// The same of the table of items.
+    fn items_layout(&self) -> Layout {
+        let separator = self.items_separator.clone().or(self.separator.clone());
+        Layout { separator, header: self.items_header.clone(), prefix: "items_", ..self.layout() }
     }
 
     /// The columns of the interactions.
@@ -213,7 +225,7 @@ impl Table {
         let rules = Rules { missing, unknown, min_rating, item_separator: self.item_separator.clone() };
         let (wanted, times) = (self.wanted(), Times::new(self.time.clone(), self.time_zone));
         let mut collected = Collected::new(wanted, rules, times, items.map(|_| ids));
-        let (columns, layout) = (wanted.columns(), self.layout(self.header.as_ref()));
+        let (columns, layout) = (wanted.columns(), self.layout());
         for (path, part) in &parts {
             let part = (parts.len() > 1).then_some(*part);
             let remarks = each_row(path, &layout, &columns, &mut |place, cells| collected.row(part, place, cells))?;
@@ -247,7 +259,7 @@ impl Table {
     fn lists(&self, path: &Path, (users, items): (&Ids, &Ids)) -> Result<Vec<Vec<u32>>> {
         let mut lists: Vec<Vec<u32>> = vec![Vec::new(); users.len()];
         let Wanted { user, item, .. } = self.wanted();
-        each_row(path, &self.layout(self.header.as_ref()), &[user, item], &mut |place, cells| {
+        each_row(path, &self.layout(), &[user, item], &mut |place, cells| {
             let (Some(user), Some(item)) = (cells[0].id(), cells[1].id()) else {
                 return Err(place.broken("a candidate's user or item is missing").fix("both in each row"));
             };
@@ -284,7 +296,7 @@ impl Table {
             .chain(image)
             .chain(attributes)
             .collect();
-        let layout = self.layout(self.items_header.as_ref());
+        let layout = self.items_layout();
         let remarks = each_row(path, &layout, &columns, &mut |place, cells| {
             let Some(id) = cells[0].id() else {
                 return tally.lacks(place, &self.id_column, self.missing);

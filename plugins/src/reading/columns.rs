@@ -60,11 +60,13 @@ pub(crate) struct Layout {
     pub(crate) encoding: Encoding,
     /// Whether fields may stand in double quotes.
     pub(crate) quotes: bool,
+    /// What stands before `separator` and `header` in the names of the settings for it, for messages.
+    pub(crate) prefix: &'static str,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { separator: None, header: None, encoding: Encoding::UTF_8, quotes: true }
+        Self { separator: None, header: None, encoding: Encoding::UTF_8, quotes: true, prefix: "" }
     }
 }
 

@@ -268,7 +268,7 @@ pub(super) fn remedy(path: &Path, layout: &Layout, columns: &[Column], header: &
     };
     if let Some(separator) = SEPARATORS.iter().find(has_all) {
         let shown = if *separator == "\t" { "\\t" } else { separator };
-        return Some(format!("`separator = \"{shown}\"`"));
+        return Some(format!("`{}separator = \"{shown}\"`", layout.prefix));
     }
     let is_named = |name: &&str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
     let is_value = |name: &&str| name.parse::<f64>().is_ok() || name.is_empty();
@@ -277,9 +277,9 @@ pub(super) fn remedy(path: &Path, layout: &Layout, columns: &[Column], header: &
         let more = if header.len() > wanted.len() { ", …" } else { "" };
         let list = format!("[{}{more}]", wanted.join(", "));
         let other = columns.first().map_or(String::new(), |column| named(column, header));
-        let count = header.len();
+        let (count, prefix) = (header.len(), layout.prefix);
         return Some(format!(
-            "`header = {list}`, the names of its {count} columns, if the file has no header; else {other}"
+            "`{prefix}header = {list}`, the names of its {count} columns, if the file has no header; else {other}"
         ));
     }
     None
