@@ -161,7 +161,10 @@ impl Gguf {
     /// The value of a key that may have one for each layer, where all are the same.
     fn of_all_layers(&self, family: &str, key: &str) -> Result<Option<Value>> {
         let full = format!("{family}.{key}");
-        let Some(values) = self.numbers(&full) else { return Ok(self.get(&full).cloned()) };
+        if self.count(&full).is_none() {
+            return Ok(self.get(&full).cloned());
+        }
+        let values = self.numbers(&full).unwrap_or_default();
         let layers = self.get(&format!("{family}.block_count")).and_then(Value::as_u64);
         match values.first() {
             Some(first) if layers == Some(values.len() as u64) && values.iter().all(|value| value == first) => {
