@@ -325,7 +325,11 @@ fn alike(name: &str, there: &[&str]) -> Option<String> {
     let plain = |name: &str| name.to_lowercase().replace(['_', '-', ' '], "");
     let stem = |name: &str| plain(name).trim_end_matches("id").trim_end_matches("column").to_string();
     let same = there.iter().find(|other| plain(other) == plain(name) || stem(other) == stem(name));
-    same.map(|name| (*name).to_string()).or_else(|| nearest(name, there.iter().copied()))
+    let part =
+        |other: &&&str| other.len() > 3 && (plain(name).contains(&plain(other)) || plain(other).contains(&plain(name)));
+    same.or_else(|| there.iter().find(part))
+        .map(|name| (*name).to_string())
+        .or_else(|| nearest(name, there.iter().copied()))
 }
 
 /// A name for a message, which prints no file.

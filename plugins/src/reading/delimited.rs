@@ -195,13 +195,15 @@ impl Rows {
             match rest.strip_prefix('"') {
                 Some(quoted) if self.quotes => {
                     rest = quoted;
+                    let mut is_whole = false;
                     while let Some(broken) = unquote(&mut rest, &mut self.text) {
                         self.text.push_str(broken);
                         self.text.push('\n');
-                        if !self.lines.advance()? || self.looks_like_a_row() {
+                        // A line that is all within the quotes and has the fields of a row.
+                        if is_whole && self.looks_like_a_row() || !self.lines.advance()? {
                             return Err(self.unclosed());
                         }
-                        rest = self.lines.line().text;
+                        (rest, is_whole) = (self.lines.line().text, true);
                     }
                     // Blanks behind a closing quote say nothing.
                     rest = rest.trim_start_matches(' ');
@@ -229,7 +231,7 @@ impl Rows {
         Ok(true)
     }
 
-    /// Whether a line within quotes has the fields of a row: then the quote was to end before it. Of two fields this
+    /// Whether this line, which is within quotes, has the fields of a row: then the quote was to end before it. Of two fields this
     /// says little, since text may hold a separator.
     fn looks_like_a_row(&self) -> bool {
         self.header.len() > 2 && self.separator.fields(self.lines.line().text) == self.header.len()

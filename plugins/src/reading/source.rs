@@ -125,12 +125,14 @@ struct Decoded {
     raw: Vec<u8>,
     start: usize,
     ended: bool,
+    /// Whether the decoder said that there is no more; it may not be asked again.
+    finished: bool,
 }
 
 impl Decoded {
     fn new(source: Box<dyn Read>, encoding: &'static encoding_rs::Encoding) -> Self {
         let decoder = encoding.new_decoder_with_bom_removal();
-        Self { source, decoder, name: encoding.name(), raw: Vec::new(), start: 0, ended: false }
+        Self { source, decoder, name: encoding.name(), raw: Vec::new(), start: 0, ended: false, finished: false }
     }
 }
 
@@ -140,7 +142,7 @@ impl Read for Decoded {
         if buffer.len() < 16 {
             return Err(io::Error::other("a buffer too small for a character"));
         }
-        loop {
+        while !self.finished {
             if self.start == self.raw.len() && !self.ended {
                 self.raw.resize(1 << 16, 0);
                 let read = self.source.read(&mut self.raw)?;
@@ -150,15 +152,16 @@ impl Read for Decoded {
             let rest = &self.raw[self.start..];
             let (found, read, written) = self.decoder.decode_to_utf8_without_replacement(rest, buffer, self.ended);
             self.start += read;
+            self.finished = self.ended && found == DecoderResult::InputEmpty;
             match found {
                 DecoderResult::Malformed(..) => {
                     let what = format!("there are bytes that are not {}", self.name);
                     return Err(io::Error::new(ErrorKind::InvalidData, what));
                 }
                 _ if written > 0 => return Ok(written),
-                DecoderResult::InputEmpty if self.ended => return Ok(0),
                 _ => {}
             }
         }
+        Ok(0)
     }
 }

@@ -37,8 +37,8 @@ fn local(model: &Path, adapter: Option<&Path>) -> Local {
 fn scores(local: &Local) -> Result<Vec<f64>> {
     let (cx, _folder) = context();
     let model = local.open(&[], &cx)?;
-    let prompts = ["abc", "of the"].map(|text| Prompt::new("", text)).to_vec();
-    let scores = model.score(&[prompts], &["a".into(), "the".into(), "x".into()], &cx)?;
+    let prompts = ["w1 w2", "w5"].map(|text| Prompt::new("", text)).to_vec();
+    let scores = model.score(&[prompts], &[" w7".into(), " w8".into(), " w9 w9".into()], &cx)?;
     Ok(scores.concat().concat())
 }
 
