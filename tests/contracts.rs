@@ -2,7 +2,7 @@
 
 use crate::program::real_data;
 use framework::context::Context;
-use framework::corpus::Corpus;
+use framework::corpus::{Attribute, Corpus};
 use framework::device;
 use framework::evaluation::{Outcomes, rank};
 use framework::language::{Decoding, Generation, Prompt};
@@ -16,6 +16,7 @@ use framework::roles::{Aggregator, Dataset, Embeddings, Evaluator, LanguageModel
 use framework::toml::{Table, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 fn pick<R: ?Sized + Role>(text: &str) -> Pick<R> {
     let table: Table = framework::toml::from_str(text).expect("TOML");
@@ -243,7 +244,9 @@ fn every_loss_is_smaller_for_the_right_item_and_has_gradients() {
 #[test]
 fn all_embeddings_give_every_item_a_vector_and_repeat_themselves() {
     let folder = tempfile::tempdir().expect("a folder");
-    let train = small_split(folder.path()).train;
+    let mut train = small_split(folder.path()).train;
+    let values = (0..train.num_items()).map(|n| Some(["Drama", "War, Drama"][n % 2].to_string())).collect();
+    Arc::make_mut(&mut train.items).attributes = vec![Attribute { name: "genres".into(), values }];
     for plugin in <dyn Embeddings>::plugins() {
         let embeddings = match plugin.name {
             "ids" => pick("use = \"ids\"\nof = { use = \"bpr_mf\", hidden_size = 4, training = { max_epochs = 1 } }"),

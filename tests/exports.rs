@@ -106,11 +106,14 @@ fn users_without_a_list_are_called_by_their_ids() {
 }
 
 /// A spec whose language model is fine-tuned with LoRA, small enough for a test.
-fn tuned(model: &str, more: &str) -> String {
+fn tuned(program: &Program, model: &str, more: &str) -> String {
+    // The checkpoint knows the words w3, w4, … alone.
+    let words = "{% for title in history %}w{{ title | length }} {% endfor %}w{{ candidate | length }}";
+    let prompt = program.file("prompt.jinja", words);
     format!(
         "name = \"tuned\"\n[dataset]\nuse = \"world\"\nusers = 60\nitems = 30\nmax_interactions = 12\n[protocol]\n\
          candidates = {{ negatives = 5, cases = 12 }}\n[evaluator]\nmetrics = [\"auc\"]\nselects_by = \"auc\"\n\
-         [recommender]\nuse = \"llm\"\nmax_users = 8\nmax_history = 3\n{more}\n[recommender.language_model]\n\
+         [recommender]\nuse = \"llm\"\nprompt = \"{prompt}\"\nyes = \"w7\"\nno = \"w9\"\nmax_users = 8\nmax_history = 3\n{more}\n[recommender.language_model]\n\
          use = \"local\"\nmodel = \"{model}\"\n"
     )
 }
@@ -120,7 +123,7 @@ fn a_trained_adapter_leaves_with_its_models_name_and_comes_back() {
     let program = Program::new();
     let model = checkpoint(&program);
     let training = "tuning = { epochs = 1, learning_rate = 0.05, lora = { rank = 4 } }";
-    let spec = program.file("tuned.toml", &tuned(&model, training));
+    let spec = program.file("tuned.toml", &tuned(&program, &model, training));
     program.ok(&["run", &spec]);
     let own = record(&program, "tuned", "llm");
     let folder = program.path("adapter").display().to_string();
@@ -132,18 +135,19 @@ fn a_trained_adapter_leaves_with_its_models_name_and_comes_back() {
     let is = json(&program.ok(&["inspect", &folder, "--json"]).out);
     assert_eq!((&is["base"], &is["rank"]), (&json!("tiny/llama"), &json!(4)));
     // Beside the same base model, it is the model that was trained.
-    let again = tuned(&model, "fine_tuned = false").replace("name = \"tuned\"", "name = \"again\"");
+    let again = tuned(&program, &model, "fine_tuned = false").replace("name = \"tuned\"", "name = \"again\"");
     let again = program.file("again.toml", &format!("{again}adapter = \"{folder}\"\n"));
     program.ok(&["run", &again]);
     let theirs = record(&program, "again", "llm");
     assert!((mean(&own, "auc|c6") - mean(&theirs, "auc|c6")).abs() < 1e-9, "{own:#} {theirs:#}");
-    let plain = program.file("plain.toml", &tuned(&model, "fine_tuned = false").replace("\"tuned\"", "\"plain\""));
+    let plain =
+        program.file("plain.toml", &tuned(&program, &model, "fine_tuned = false").replace("\"tuned\"", "\"plain\""));
     program.ok(&["run", &plain]);
     let plain = record(&program, "plain", "llm");
     assert_ne!(mean(&own, "auc|c6"), mean(&plain, "auc|c6"), "it does something");
     peft_opens(&program, &model, &folder);
     // What was trained on top of it would be worth nothing without it.
-    let both = tuned(&model, training).replace("\"tuned\"", "\"both\"");
+    let both = tuned(&program, &model, training).replace("\"tuned\"", "\"both\"");
     let both = program.file("both.toml", &format!("{both}adapter = \"{folder}\"\n"));
     program.ok(&["run", &both]);
     let ran = program.run(&["export", "latest", &program.path("other").display().to_string(), "--as", "adapter"]);

@@ -161,9 +161,7 @@ fn of_data(program: &Program) -> Vec<Target> {
 /// The files of small checkpoints, each asked for two tokens.
 fn of_models(program: &Program) -> Vec<Target> {
     let mut targets = Vec::new();
-    for name in
-        ["nan_weight", "no_max_positions", "sharded_stale_duplicate", "coloc", "pre_missing.gguf", "llama_qk_norm.gguf"]
-    {
+    for name in ["no_max_positions", "sharded_stale_duplicate", "coloc", "pre_missing.gguf"] {
         let from = Path::new("tests/fixtures/cases/models").join(name);
         let to = program.path(name);
         let files = if from.is_dir() {

@@ -77,6 +77,7 @@ impl Album {
 
     /// One in a file in `folder` that has no name, and is gone with the last of its pictures.
     pub fn temporary(folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder).explain("making a folder", folder.display())?;
         let file = tempfile::tempfile_in(folder).explain("creating a file of pictures", folder.display())?;
         Ok(Self { file: Arc::new(file), end: 0 })
     }

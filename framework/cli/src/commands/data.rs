@@ -6,7 +6,7 @@ use framework::ablation::Plan;
 use framework::corpus::Corpus;
 use framework::error::Result;
 use framework::progress::Progress;
-use framework::protocol::{self, Statistics};
+use framework::protocol::{self, GivenTargets, Statistics};
 use framework::run::Runner;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -164,7 +164,6 @@ impl Profile {
                 ("test cases", kept.test_cases.to_string()),
                 ("cold targets", share(kept.cold_targets, kept.test_cases)),
                 ("repeated targets", share(kept.repeated_targets, kept.test_cases)),
-                ("given targets", given_targets(kept)),
                 (
                     "leak",
                     match kept.leak_rate {
@@ -177,6 +176,11 @@ impl Profile {
             ]
         }));
         let mut text: String = lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect();
+        if let Some([validation, test]) = self.protocol.as_ref().and_then(|kept| kept.given_targets) {
+            let of = |part: GivenTargets, name| format!("{} of {} of {name}", part.left, part.given);
+            let left = [of(validation, "validation"), of(test, "test")].join(" and ");
+            text.push_str(&format!("{:<16} {left} are left\n", "given targets"));
+        }
         self.notes.iter().for_each(|note| text.push_str(&format!("{:<16} {note}\n", "note")));
         let most = self.histogram.iter().map(|(_, _, users)| *users).max().unwrap_or(1).max(1);
         text.push_str("\ninteractions     users\n");
@@ -185,17 +189,6 @@ impl Profile {
             text.push_str(&format!("{range:<16} {users:<8} {}\n", "#".repeat((users * 40).div_ceil(most))));
         }
         text
-    }
-}
-
-/// What the k-core left of the data's own split.
-fn given_targets(kept: &Statistics) -> String {
-    match kept.given_targets {
-        Some([validation, test]) => format!(
-            "{} of {} of validation and {} of {} of test are left",
-            validation.left, validation.given, test.left, test.given
-        ),
-        None => "none: the protocol divides the data".to_owned(),
     }
 }
 
