@@ -169,7 +169,8 @@ fn recboles_files_are_read() {
     noted(&has("rb-defaults", &[], [2, 2, 2], None), &["no column `timestamp`", "no column `title`"]);
     noted(&has("rb-empty-item-row", &[], [1, 3, 3], None), &["have no id of an item and are left out: 1"]);
     noted(&has("rb-mmrec", &[], [1, 3, 3], None), &["split_column = \\\"x_label\\\""]);
-    let split = has("rb-mmrec", &["dataset.split_column = \"x_label\"", "protocol.split.use = \"given\""], [1, 3, 3], None);
+    let split =
+        has("rb-mmrec", &["dataset.split_column = \"x_label\"", "protocol.split.use = \"given\""], [1, 3, 3], None);
     assert_eq!(split["protocol"]["given_targets"][1], serde_json::json!({ "given": 1, "left": 1 }));
     has("rb-remove_duplication", &[], [1, 1, 3], None);
     has("rb-seq_dataset", &[], [4, 8, 18], None);

@@ -114,25 +114,23 @@ pub(crate) enum Cell<'a> {
 const NOTHING: [&str; 14] =
     ["nan", "NaN", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "<NA>", "NA", "N/A", "n/a", "#N/A"];
 
+const LONGEST_NOTHING: usize = 4;
+
 impl Cell<'_> {
     /// An id: without blanks around it; a number that is whole without a decimal point. None where there is none.
     pub(crate) fn id(&self) -> Option<Cow<'_, str>> {
-        let text = self.text()?;
-        let is_number = matches!(self, Self::Number(_));
-        let whole = |text: &str| {
-            let (whole, rest) = text.split_once('.')?;
-            (is_number && rest.bytes().all(|digit| digit == b'0')).then(|| whole.to_string())
+        let (text, is_number) = match self {
+            Self::Text(text) => (text, false),
+            Self::Number(text) => (text, true),
+            _ => return self.text(),
         };
-        match text {
-            Cow::Borrowed(text) => {
-                let text = text.trim();
-                if text.is_empty() || NOTHING.contains(&text) {
-                    return None;
-                }
-                Some(whole(text).map_or(Cow::Borrowed(text), Cow::Owned))
-            }
-            Cow::Owned(text) => Some(text.trim().to_string()).filter(|text| !text.is_empty()).map(Cow::Owned),
+        let text = text.trim();
+        if text.is_empty() || text.len() <= LONGEST_NOTHING && NOTHING.contains(&text) {
+            return None;
         }
+        let parts = if is_number { text.split_once('.') } else { None };
+        let whole = parts.filter(|(_, fraction)| fraction.bytes().all(|digit| digit == b'0'));
+        Some(Cow::Borrowed(whole.map_or(text, |(whole, _)| whole)))
     }
 
     /// Its text as it stands; none where there is none.

@@ -180,9 +180,11 @@ impl Rows {
             }
             // A line of tabs is a row without values where tabs part fields.
             let line = self.lines.line().text;
-            if !line.trim_matches(' ').is_empty()
-                && !(matches!(self.separator, Separator::Blanks) && line.trim().is_empty())
-            {
+            let is_blank = match self.separator {
+                Separator::Blanks => line.trim().is_empty(),
+                _ => line.trim_matches(' ').is_empty(),
+            };
+            if !is_blank {
                 break;
             }
         }
@@ -274,7 +276,7 @@ pub(super) fn remedy(path: &Path, layout: &Layout, columns: &[Column], header: &
     }
     let is_named = |name: &&str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
     let is_value = |name: &&str| name.parse::<f64>().is_ok() || name.is_empty();
-    if header.iter().any(is_value) && !header.iter().any(|name| is_named(&name)) {
+    if header.iter().any(is_value) && !header.iter().any(is_named) {
         let wanted: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
         let more = if header.len() > wanted.len() { ", …" } else { "" };
         let list = format!("[{}{more}]", wanted.join(", "));

@@ -62,11 +62,14 @@ impl Ids {
 
     /// Two ids that may be meant for one: `1` and `1.0`.
     fn twins(&self) -> Option<(&str, &str)> {
-        let twin =
-            |id: &'_ Box<str>| id.strip_suffix(".0").filter(|whole| self.index.contains_key(*whole)).map(str::len);
-        let (id, whole) =
-            self.index.keys().filter_map(|id| Some((id, twin(id)?))).min_by_key(|(id, _)| self.index[*id])?;
-        Some((&id[..whole], id))
+        let all = || self.index.iter().map(|(id, index)| (&**id, *index));
+        let pair = |(id, index): (&str, u32)| {
+            let whole = id.strip_suffix(".0").filter(|whole| self.index.contains_key(*whole))?;
+            Some((index, whole.len()))
+        };
+        let (first, length) = all().filter_map(pair).min()?;
+        let (id, _) = all().find(|(_, index)| *index == first)?;
+        Some((&id[..length], id))
     }
 
     /// Whether each is several numbers or words without a capital: `1 2 3`.

@@ -182,6 +182,12 @@ impl Profile {
             text.push_str(&format!("{:<16} {left} are left\n", "given targets"));
         }
         self.notes.iter().for_each(|note| text.push_str(&format!("{:<16} {note}\n", "note")));
+        text + &self.drawn()
+    }
+
+    /// The histogram.
+    fn drawn(&self) -> String {
+        let mut text = String::new();
         let most = self.histogram.iter().map(|(_, _, users)| *users).max().unwrap_or(1).max(1);
         text.push_str("\ninteractions     users\n");
         for (from, to, users) in &self.histogram {

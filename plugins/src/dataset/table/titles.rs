@@ -50,7 +50,7 @@ mod tests {
     fn titles_are_filled_with_attributes() {
         let year = Attribute { name: "year".into(), values: vec![Some("1995".into()), None, None] };
         let titles = ["Heat".to_string(), String::new(), "Up".to_string()];
-        assert_eq!(filled("{title} ({year})", &titles, &[year.clone()]), ["Heat (1995)", "", "Up"]);
+        assert_eq!(filled("{title} ({year})", &titles, std::slice::from_ref(&year)), ["Heat (1995)", "", "Up"]);
         assert_eq!(unknown("{title} by {author}", &["year".into()]), Some("author"));
         assert_eq!(unknown("{year}: {title}", &["year".into()]), None);
         assert_eq!(filled("plain", &titles[..1], &[year]), [""], "nothing is known of it");

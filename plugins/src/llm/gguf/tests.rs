@@ -349,7 +349,7 @@ fn a_scaled_rope_is_read_by_all_its_names() {
     let linear = of(Scaling::Linear { factor: 4.0 });
     let (plain, factor) = (of(Scaling::None), ("scaling.factor", json!(4.0)));
     let kind = |kind: &str| ("scaling.type", json!(kind));
-    assert_eq!(scaling(&[factor.clone()]).expect("a rope"), linear);
+    assert_eq!(scaling(std::slice::from_ref(&factor)).expect("a rope"), linear);
     assert_eq!(scaling(&[kind("linear"), factor.clone()]).expect("a rope"), linear);
     assert_eq!(scaling(&[("scale_linear", json!(4.0))]).expect("a rope"), linear);
     assert_eq!(scaling(&[factor.clone(), ("scale_linear", json!(8.0))]).expect("a rope"), linear);
