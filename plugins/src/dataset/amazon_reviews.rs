@@ -230,7 +230,7 @@ impl AmazonReviews {
                 titles[item] = one_line(&characters(&title));
             }
             for (attribute, cell) in attributes.iter_mut().zip(cells) {
-                let value = cell.text().map(|text| one_line(&characters(&text))).filter(|text| !text.is_empty());
+                let value = cell.value().map(|text| one_line(&characters(&text))).filter(|text| !text.is_empty());
                 let known = &mut attribute.values[item];
                 *known = known.take().or(value);
             }

@@ -34,8 +34,12 @@ plugin! {
         user_column: String = String::from("user_id"),
         /// The column of items, in both files.
         item_column: String = String::from("item_id"),
-        /// The column of timestamps in seconds; without one, rows are in the order of time, and there is no clock.
+        /// The column of timestamps; without one, rows are in the order of time, and there is no clock.
         timestamp_column: Option<String> = Some(String::from(TIMESTAMP)),
+        /// How times are written, as in `table`: RecBole's are seconds.
+        time: Written = Written::Since(Count::Seconds),
+        /// The zone of written times without an offset.
+        time_zone: Zone = Zone::UTC,
         /// The column of ratings, read where `min_rating` is set.
         rating_column: String = String::from("rating"),
         /// Interactions rated below this are left out and counted.
@@ -164,7 +168,7 @@ impl RecBole {
         }
         let min_rating = self.min_rating.unwrap_or(0.0);
         let rules = Rules { missing: self.missing, unknown: Unknown::Keep, min_rating, item_separator: None };
-        let times = Times::new(Written::Since(Count::Seconds), Zone::UTC);
+        let times = Times::new(self.time.clone(), self.time_zone);
         let mut collected = Collected::open(wanted, rules, times, ids);
         let remarks = each_row(interactions, &layout(), &wanted.columns(), &mut |place, cells| {
             collected.row(None, place, cells)
@@ -203,7 +207,7 @@ impl RecBole {
                 return Err(place.broken(format!("item {} is there twice", short(&id))).fix("a row for each item"));
             }
             let mut rest = cells[1..].iter();
-            let mut text = |is_there: bool| if is_there { rest.next().and_then(|cell| cell.text()) } else { None };
+            let mut text = |is_there: bool| if is_there { rest.next().and_then(|cell| cell.value()) } else { None };
             titles.push(one_line(&text(title.is_some()).unwrap_or_default()));
             for attribute in &mut attributes {
                 attribute.values.push(text(true).map(|text| one_line(&text)).filter(|text| !text.is_empty()));

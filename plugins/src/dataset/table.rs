@@ -306,7 +306,7 @@ impl Table {
                 return Err(place.broken(format!("item {} is there twice", short(&id))).fix(fix));
             }
             let mut rest = cells[1..].iter();
-            let mut text = |is_there: bool| if is_there { rest.next().and_then(|cell| cell.text()) } else { None };
+            let mut text = |is_there: bool| if is_there { rest.next().and_then(|cell| cell.value()) } else { None };
             known.titles.push(one_line(&text(title.is_some()).unwrap_or_default()));
             if let Some(image) = text(image.is_some()).filter(|image| !image.trim().is_empty()) {
                 known.pictures.add(&id, picture(place, folder, image.trim())?);

@@ -57,7 +57,8 @@ impl Architecture {
         }
         if let Some(method) = keys.0.get("quantization_config").filter(|value| !value.is_null()) {
             let method = method.get("quant_method").and_then(Value::as_str).unwrap_or("of an unnamed kind");
-            let error = Error::new(format!("the weights are quantized ({method}), which is not supported"));
+            let error =
+                Error::new(format!("the weights are quantized ({}), which is not supported", clipped(method.into())));
             return Err(error.fix("the unquantized model, or a GGUF file"));
         }
         let (hidden_size, num_heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
@@ -148,7 +149,7 @@ impl<'a> Keys<'a> {
             Some(Value::Null) => Ok(None),
             Some(value) => match value.as_u64() {
                 Some(size @ 1..=0xffff_ffff) => Ok(Some(size as usize)),
-                _ => Err(Error::new(format!("`{key}` is {value}")).fix("a positive whole number")),
+                _ => Err(Error::new(format!("`{key}` is {}", shown(value))).fix("a positive whole number")),
             },
         }
     }
@@ -158,7 +159,7 @@ impl<'a> Keys<'a> {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
                 Some(number) if number > 0.0 => Ok(Some(number)),
-                _ => Err(Error::new(format!("`{key}` is {value}")).fix("a positive number")),
+                _ => Err(Error::new(format!("`{key}` is {}", shown(value))).fix("a positive number")),
             },
         }
     }
@@ -168,7 +169,7 @@ impl<'a> Keys<'a> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(value) => Err(Error::new(format!("`{key}` is {value}")).fix("true or false")),
+            Some(value) => Err(Error::new(format!("`{key}` is {}", shown(value))).fix("true or false")),
         }
     }
 
@@ -176,7 +177,7 @@ impl<'a> Keys<'a> {
         let value = match self.0.get(key) {
             None | Some(Value::Null) => missing,
             Some(Value::String(value)) => value,
-            Some(other) => return Err(Error::new(format!("`{key}` is {other}")).fix("a text")),
+            Some(other) => return Err(Error::new(format!("`{key}` is {}", shown(other))).fix("a text")),
         };
         if supported.contains(&value) {
             return Ok(value);
@@ -190,7 +191,7 @@ impl<'a> Keys<'a> {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(table)) => Ok(Some(table).filter(|table| !table.is_empty())),
             Some(value) => {
-                Err(Error::new(format!("`{key}` is {value}")).fix("a table, as {\"rope_type\": \"default\"}"))
+                Err(Error::new(format!("`{key}` is {}", shown(value))).fix("a table, as {\"rope_type\": \"default\"}"))
             }
         }
     }
@@ -215,8 +216,21 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// A value for a message, which prints no file.
+pub(super) fn shown(value: &Value) -> String {
+    clipped(value.to_string())
+}
+
+/// The beginning of a text for a message.
+pub(super) fn clipped(text: String) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 pub(super) fn refused(key: &str, value: impl Display) -> Error {
-    Error::new(format!("`{key}` is `{value}`, which is not supported"))
+    Error::new(format!("`{key}` is `{}`, which is not supported", clipped(value.to_string())))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Conversations as the texts that a model was trained on: its chat template, in Jinja, rendered as transformers does.
 //! Not tokens.
 
+use super::architecture::clipped;
 use chrono::NaiveDate;
 use framework::error::{Error, Result};
 use framework::language::{Message, Prompt, Speaker};
@@ -74,13 +75,17 @@ impl ChatTemplate {
         let variables = Jinja::from(Serde(&self.variables));
         let add_generation_prompt = answer.is_none();
         let given = context! { messages, add_generation_prompt, tools => (), documents => (), ..variables };
-        let rendered = self.check()?.get_template("chat").and_then(|template| template.render(given));
+        let mut text = Bounded(Vec::new());
+        let template = self.check()?.get_template("chat");
+        let rendered = template.and_then(|template| template.render_captured_to(given, &mut text).map(drop));
+        let rendered = rendered.and_then(|()| String::from_utf8(text.0).map_err(|error| refusal(error.to_string())));
         rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 let error = Error::new(format!("the model's chat template has no end after {STEPS} steps"));
                 error.fix("a template without endless loops")
             }
             _ => {
+                let error = clipped(error.to_string());
                 let error = Error::new(format!("the model's chat template does not render the conversation: {error}"));
                 error.fix("a conversation as this model was trained on; some have no place for instructions")
             }
@@ -104,8 +109,41 @@ fn refusal(message: impl Into<String>) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// A template that can be rendered.
+/// A text that ends somewhere.
+struct Bounded(Vec<u8>);
+
+/// Bytes of a prompt after which a template is taken to have no end.
+const LONGEST: usize = 64 << 20;
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other(format!("it writes more than {} MiB", LONGEST >> 20)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A template that can be rendered. Its expressions may be nested deeper than a thread's stack is high, so it is read on
+/// a higher one; how long it may be keeps it within that.
 fn compiled(source: &str) -> std::result::Result<Environment<'static>, Wrong> {
+    const LONGEST_SOURCE: usize = 256 << 10;
+    const STACK: usize = 1 << 30;
+    let wrong = |what: String| Wrong { what, fix: "the template that the model came with" };
+    if source.len() > LONGEST_SOURCE {
+        return Err(wrong(format!("the model's chat template has {} bytes, more than {LONGEST_SOURCE}", source.len())));
+    }
+    let source = source.to_string();
+    let reader = std::thread::Builder::new().stack_size(STACK).spawn(move || read(&source));
+    let reader = reader.map_err(|error| wrong(format!("cannot read the model's chat template: {error}")))?;
+    reader.join().unwrap_or_else(|_| Err(wrong("the model's chat template cannot be read".into())))
+}
+
+fn read(source: &str) -> std::result::Result<Environment<'static>, Wrong> {
     let wrong = |error: &dyn std::fmt::Display| Wrong {
         what: format!("cannot read the model's chat template: {error}"),
         fix: "a template in the Jinja that minijinja understands",
@@ -151,7 +189,7 @@ fn json_like_python(value: Jinja, options: Kwargs) -> std::result::Result<String
     let written = match options.get::<Option<usize>>("indent")? {
         None => value.serialize(&mut Serializer::with_formatter(&mut text, Spaced)),
         Some(width) => {
-            let indent = " ".repeat(width);
+            let indent = " ".repeat(width.min(100));
             let pretty = PrettyFormatter::with_indent(indent.as_bytes());
             value.serialize(&mut Serializer::with_formatter(&mut text, pretty))
         }

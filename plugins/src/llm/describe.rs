@@ -79,7 +79,10 @@ pub(crate) fn adapter(folder: &Path) -> Result<Value> {
         "rank_stabilized": config.lora.rank_stabilized,
         "target_modules": targets,
         "parameters": tensors.values().map(|(_, values)| values.len()).sum::<usize>(),
-        "use": format!("language_model = {{ use = \"local\", model = \"{base}\", adapter = \"{path}\" }}"),
+        "use": match folder.join("config.json").is_file() {
+            true => format!("language_model = {{ use = \"local\", model = \"{path}\" }}"),
+            false => format!("language_model = {{ use = \"local\", model = \"{base}\", adapter = \"{path}\" }}"),
+        },
     }))
 }
 

@@ -105,6 +105,13 @@ impl Writer<'_> {
         for (choice, whole) in self.decoding.choices.iter().zip(&choices) {
             tokens.truncate(parted(&tokens, whole, choice)?);
         }
+        for (n, (choice, tokens)) in self.decoding.choices.iter().zip(&choices).enumerate() {
+            let others = self.decoding.choices.iter().zip(&choices).take(n);
+            if let Some((other, _)) = others.into_iter().find(|(other, same)| *same == tokens && *other != choice) {
+                let what = format!("the model's vocabulary does not tell the choices `{other}` and `{choice}` apart");
+                return Err(Error::new(what).fix("choices of words that the model knows"));
+            }
+        }
         let end = self.tokenizer.end_tokens().first().copied();
         choices.iter_mut().for_each(|choice| *choice = choice.split_off(tokens.len()).into_iter().chain(end).collect());
         let choices = Choices(choices);

@@ -75,10 +75,27 @@ impl Gguf {
             let error = Error::new("the GGUF file is one part of several").at(path.display());
             return Err(error.fix("one file, as `llama-gguf-split --merge` makes it"));
         }
-        for (name, info) in &file.header.tensors {
-            file.bytes(name, info)?;
-        }
+        file.check_places()?;
         Ok(file)
+    }
+
+    /// Whether each tensor is in the file, where one may begin, and none in another.
+    fn check_places(&self) -> Result<()> {
+        let alignment = self.get("general.alignment").and_then(Value::as_u64).unwrap_or(32).max(1);
+        let mut places = Vec::new();
+        for (name, info) in &self.header.tensors {
+            places.push((info.offset, self.bytes(name, info)?.len() as u64, name));
+        }
+        places.sort();
+        let wrong =
+            |what: String| Err(Error::new(what).at(self.path.display()).fix("a file as its converter wrote it"));
+        if let Some((offset, _, name)) = places.iter().find(|(offset, ..)| offset % alignment != 0) {
+            return wrong(format!("the tensor `{name}` begins at {offset}, which is no multiple of {alignment}"));
+        }
+        match places.windows(2).find(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
+            Some(pair) => wrong(format!("the tensors `{}` and `{}` lie on each other", pair[0].2, pair[1].2)),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

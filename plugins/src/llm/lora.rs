@@ -190,7 +190,7 @@ fn layer_and_factor(name: &str) -> String {
 /// `decoder` with the adapters of `tensors`, by their layers and factors.
 fn with(decoder: Decoder, config: &Config, mut tensors: Tensors) -> Result<Decoder> {
     let mut decoder = decoder.no_grad();
-    let lora = &config.lora;
+    let (lora, mut attached) = (&config.lora, 0);
     let matrix = |(shape, values): (Vec<usize>, Vec<f32>), device: &Device| {
         Param::<Tensor<2>>::from_data(TensorData::new(values, shape), device)
     };
@@ -208,6 +208,7 @@ fn with(decoder: Decoder, config: &Config, mut tensors: Tensors) -> Result<Decod
         if !there {
             continue;
         }
+        attached += 1;
         let ([input, output], device) = (linear.sizes(), linear.weight.val().device());
         let shapes = [&a, &b].map(|factor| factor.as_ref().map(|(shape, _)| shape.clone()).unwrap_or_default());
         let (Some(a), Some(b), true) = (a, b, shapes == [vec![lora.rank, input], vec![output, lora.rank]]) else {
@@ -225,6 +226,9 @@ fn with(decoder: Decoder, config: &Config, mut tensors: Tensors) -> Result<Decod
         });
     }
     match tensors.keys().next() {
+        None if attached == 0 => {
+            Err(Error::new("the adapter has weights for no layer").fix("a whole adapter, as PEFT saved it"))
+        }
         None => Ok(decoder),
         Some(name) => {
             let what = format!("`{name}`, one of {} such tensors of the adapter, belongs to no layer", tensors.len());

@@ -1,6 +1,7 @@
 //! What PEFT's `adapter_config.json` says of an adapter: how it is scaled, and which layers it belongs to, by PEFT's own
 //! rules. What would change its numbers and is not done here is refused by its name. Not the adapter's weights.
 
+use super::architecture::shown;
 use super::weights::read_json;
 use framework::error::{Error, Explain, Result};
 use framework::language::Lora;
@@ -72,9 +73,19 @@ impl Config {
         let lora = Lora {
             rank: rank.ok_or_else(|| missing("r"))?,
             alpha: config["lora_alpha"].as_f64().filter(|alpha| *alpha > 0.0).ok_or_else(|| missing("lora_alpha"))?,
-            dropout: config["lora_dropout"].as_f64().unwrap_or(0.0),
+            dropout: match &config["lora_dropout"] {
+                Value::Null => 0.0,
+                given => given.as_f64().filter(|share| (0.0..1.0).contains(share)).ok_or_else(|| {
+                    at(Error::new(format!("lora_dropout = {}", shown(given))).fix("a number from 0, below 1"))
+                })?,
+            },
             target_modules: String::new(),
-            rank_stabilized: config["use_rslora"].as_bool().unwrap_or(false),
+            rank_stabilized: match &config["use_rslora"] {
+                Value::Null => false,
+                given => given
+                    .as_bool()
+                    .ok_or_else(|| at(Error::new(format!("use_rslora = {}", shown(given))).fix("true or false")))?,
+            },
         };
         let layers = |key: &str| Layers::read(key, &config[key]).map_err(at);
         Ok(Self {
@@ -103,14 +114,18 @@ fn check(config: &Value) -> Result<()> {
     };
     let plain = "a plain LoRA of linear layers; or the adapter merged into its base model (PEFT: `merge_and_unload`)";
     if config["peft_type"] != "LORA" {
-        return Err(
-            Error::new(format!("an adapter with peft_type = {} is not supported", config["peft_type"])).fix(plain)
-        );
+        return Err(Error::new(format!(
+            "an adapter with peft_type = {} is not supported",
+            shown(&config["peft_type"])
+        ))
+        .fix(plain));
     }
     let start = &config["init_lora_weights"];
     if !(start.is_null() || start.is_boolean() || start.as_str().is_some_and(|name| HARMLESS_STARTS.contains(&name))) {
-        let what =
-            format!("the adapter began with init_lora_weights = {start}, which changes the base model's weights");
+        let what = format!(
+            "the adapter began with init_lora_weights = {}, which changes the base model's weights",
+            shown(start)
+        );
         return Err(Error::new(format!("{what}: beside the base model as it is, its numbers would be wrong")).fix(
             "the adapter converted to plain LoRA (PEFT: `save_pretrained` with `path_initial_model_for_weight_conversion`)",
         ));
@@ -142,7 +157,8 @@ fn blocks(value: &Value) -> Result<Option<Vec<u64>>> {
         Value::Array(all) => all.iter().map(Value::as_u64).collect(),
         one => one.as_u64().map(|one| vec![one]),
     };
-    let wrong = || Error::new(format!("layers_to_transform = {value} is no list of layers")).fix("numbers from 0");
+    let wrong =
+        || Error::new(format!("layers_to_transform = {} is no list of layers", shown(value))).fix("numbers from 0");
     numbers.map(Some).ok_or_else(wrong)
 }
 
@@ -155,14 +171,22 @@ impl Layers {
             Value::String(all) if all.eq_ignore_ascii_case("all-linear") => Ok(Some(Self::All)),
             Value::String(pattern) => {
                 let pattern = Regex::new(&format!("^(?:{pattern})$"));
-                Ok(Some(Self::Matching(pattern.explain(&format!("reading the adapter's {key}"), key)?)))
+                let pattern = pattern.explain(&format!("reading the adapter's {key}"), key);
+                let fix = "a pattern without looks ahead and behind; or the list of layers' names";
+                Ok(Some(Self::Matching(pattern.map_err(|error| error.fix(fix))?)))
             }
             Value::Array(all) if all.is_empty() => Ok(None),
             Value::Array(all) => {
-                let wrong = || Error::new(format!("{key} = {value} is no list of layers' names"));
+                let wrong = || {
+                    Error::new(format!("{key} = {} is no list of layers' names", shown(value)))
+                        .fix("names, or a pattern")
+                };
                 names(all).map(|all| Some(Self::Named(all))).ok_or_else(wrong)
             }
-            _ => Err(Error::new(format!("{key} = {value} is no list of layers' names"))),
+            _ => {
+                Err(Error::new(format!("{key} = {} is no list of layers' names", shown(value)))
+                    .fix("names, or a pattern"))
+            }
         }
     }
 

@@ -69,14 +69,23 @@ impl Rope {
             let missing = || Error::new(format!("`{key}` of the rope's scaling is missing")).fix("a positive number");
             keys.number(key)?.ok_or_else(missing)
         };
-        let key = if keys.0.get("rope_type").is_some() { "rope_type" } else { "type" };
+        let said = keys.0.get("rope_type").is_some_and(|kind| !kind.is_null());
+        let key = if said { "rope_type" } else { "type" };
+        // As transformers has it where the table does not say it.
+        let original = || {
+            let known = ["original_max_position_embeddings", "max_position_embeddings"];
+            known.into_iter().map(|key| all.number(key)).find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None))
+        };
         let scaling = match keys.one_of(key, &["default", "linear", "llama3"], "default")? {
             "linear" => Scaling::Linear { factor: need("factor")? },
             "llama3" => Scaling::Llama3 {
                 factor: need("factor")?,
                 low_freq_factor: need("low_freq_factor")?,
                 high_freq_factor: need("high_freq_factor")?,
-                original_max_positions: need("original_max_position_embeddings")?,
+                original_max_positions: match (keys.number("original_max_position_embeddings")?, original()?) {
+                    (Some(own), _) | (None, Some(own)) => own,
+                    (None, None) => need("original_max_position_embeddings")?,
+                },
             },
             _ => Scaling::None,
         };

@@ -1,6 +1,7 @@
 //! Texts to tokens and back. Conversations become texts in `chat`; what a GGUF header means is in `vocabulary`.
 
 use super::added;
+use super::architecture::{clipped, shown};
 use super::chat::{ChatTemplate, Wrong};
 use super::gguf::Gguf;
 use super::vocabulary;
@@ -199,8 +200,18 @@ fn template(folder: &Path, config: &Value) -> Result<std::result::Result<Option<
     if file.is_file() {
         return read(&file).map(|text| Ok(Some(text)));
     }
-    let Some(named) = config["chat_template"].as_array() else {
-        return Ok(Ok(config["chat_template"].as_str().map(str::to_string)));
+    let list = |named: &serde_json::Map<String, Value>| {
+        named.iter().map(|(name, template)| json!({ "name": name, "template": template })).collect()
+    };
+    let named: Vec<Value> = match &config["chat_template"] {
+        Value::Null => return Ok(Ok(None)),
+        Value::String(template) => return Ok(Ok(Some(template.clone()))),
+        Value::Array(named) => named.clone(),
+        Value::Object(named) => list(named),
+        other => {
+            let what = format!("the model's chat_template is {}, no template", shown(other));
+            return Ok(Err(Wrong { what, fix: "a text, or texts by names" }));
+        }
     };
     match named.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str()) {
         Some(template) => Ok(Ok(Some(template.to_string()))),
@@ -217,7 +228,8 @@ fn read(path: &Path) -> Result<String> {
 }
 
 pub(super) fn failed(error: tokenizers::Error) -> Error {
-    Error::new(format!("the tokenizer fails: {error}"))
+    let what = format!("the tokenizer fails: {}", clipped(error.to_string()));
+    Error::new(what).fix("the tokenizer's files as the model's makers publish them")
 }
 
 #[cfg(test)]

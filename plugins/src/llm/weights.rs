@@ -276,7 +276,8 @@ pub(crate) fn map(path: &Path) -> Result<Mmap> {
 /// A JSON file's content.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).explain("cannot read the file", path.display())?;
-    serde_json::from_str(&text).explain("the file is not JSON", path.display())
+    let parsed = serde_json::from_str(&text).explain("the file is not JSON", path.display());
+    parsed.map_err(|error| error.fix("the file as the model's makers publish it"))
 }
 
 /// A JSON file's content, `null` if there is no such file.

@@ -1,7 +1,7 @@
 //! Columns of a table, by their names: from text of rows and fields, JSON or parquet, in one file or a folder of them.
 
 use super::delimited::{self, Rows};
-use super::literal::{Literal, array, keys, literals};
+use super::literal::{Literal, array, is_array, keys, literals};
 use super::source::Encoding;
 use super::{Line, Lines, Place, parquet};
 use framework::error::{Error, Explain, Result};
@@ -87,6 +87,11 @@ impl<'a> Column<'a> {
         Self { setting, name, optional: false }
     }
 
+    /// Whether each row needs a value in it.
+    fn is_id(&self) -> bool {
+        matches!(self.setting, "user_column" | "item_column" | "id_column" | "timestamp_column" | "score_column")
+    }
+
     /// One that a setting may leave out.
     pub(crate) fn optional(setting: &'a str, name: &'a str) -> Self {
         Self { setting, name, optional: true }
@@ -128,9 +133,15 @@ impl Cell<'_> {
         if text.is_empty() || text.len() <= LONGEST_NOTHING && NOTHING.contains(&text) {
             return None;
         }
-        let parts = if is_number { text.split_once('.') } else { None };
-        let whole = parts.filter(|(_, fraction)| fraction.bytes().all(|digit| digit == b'0'));
-        Some(Cow::Borrowed(whole.map_or(text, |(whole, _)| whole)))
+        Some(if is_number { whole(text) } else { Cow::Borrowed(text) })
+    }
+
+    /// A value in words: none where pandas reads it as missing; a number that is whole without a decimal point.
+    pub(crate) fn value(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(_) | Self::Number(_) => self.id(),
+            _ => self.text(),
+        }
     }
 
     /// Its text as it stands; none where there is none.
@@ -147,6 +158,17 @@ impl Cell<'_> {
     }
 }
 
+/// A typed number as text: without a fraction of zeros, without an exponent where it is whole.
+fn whole(number: &str) -> Cow<'_, str> {
+    if number.contains(['e', 'E'])
+        && let Some(value) = number.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 1e15)
+    {
+        return Cow::Owned(format!("{value:.0}"));
+    }
+    let parts = number.split_once('.').filter(|(_, fraction)| fraction.bytes().all(|digit| digit == b'0'));
+    Cow::Borrowed(parts.map_or(number, |(whole, _)| whole))
+}
+
 /// What is done with each row: where it stands, and its cells in the order of the columns that were asked for.
 pub(crate) type Each<'e> = dyn FnMut(Place<'_>, &[Cell<'_>]) -> Result<()> + 'e;
 
@@ -159,8 +181,9 @@ pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(path).explain("listing a table's folder", path.display())? {
         let file = entry.explain("listing a table's folder", path.display())?.path();
         let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        // Spark and pandas leave marks and checksums beside the parts.
-        if !name.starts_with(['.', '_']) && !name.ends_with(".crc") {
+        // Spark and pandas leave marks, checksums and empty parts beside the others.
+        let is_empty = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
+        if !name.starts_with(['.', '_']) && !name.ends_with(".crc") && !is_empty {
             files.push(file);
         }
     }
@@ -211,17 +234,17 @@ pub(crate) fn names(path: &Path, layout: &Layout) -> Result<Vec<String>> {
         }
         Format::Json => {
             let mut found = None;
+            if is_array(&first, layout.encoding)? {
+                array(&first, layout.encoding, &mut |line| {
+                    if found.is_none() {
+                        found = Some(keys(line)?);
+                    }
+                    Ok(())
+                })?;
+            }
             let mut lines = Lines::open_in(&first, layout.encoding)?;
             while found.is_none() && lines.advance()? {
-                let text = lines.line().text.trim_start();
-                if text.starts_with('[') {
-                    array(&first, layout.encoding, &mut |line| {
-                        if found.is_none() {
-                            found = Some(keys(line)?);
-                        }
-                        Ok(())
-                    })?;
-                } else if !text.is_empty() {
+                if !lines.line().text.trim_ascii().is_empty() {
                     found = Some(keys(lines.line())?);
                 }
             }
@@ -256,30 +279,40 @@ fn delimited(
 
 fn json(path: &Path, encoding: Encoding, columns: &[Column], each: &mut Each<'_>) -> Result<()> {
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-    let mut is_first = true;
+    let mut there: Option<Vec<String>> = None;
+    let mut found = vec![false; names.len()];
     let mut row = |line: Line<'_>| {
         let values = literals(line, &names)?;
-        // What a wanted column is called shows in the first object; later ones may lack what they have no value for.
-        if std::mem::take(&mut is_first) && values.iter().any(Option::is_none) {
+        found.iter_mut().zip(&values).for_each(|(found, value)| *found |= value.is_some());
+        // Columns show in the first object; of those that may lack a value, a later one may be the first to have it.
+        if there.is_none() {
             let keys = keys(line)?;
-            let there: Vec<&str> = keys.iter().map(String::as_str).collect();
-            let lacking: Vec<Column<'_>> =
-                (0..names.len()).filter(|n| values[*n].is_none()).map(|n| columns[n]).collect();
-            places(path, &lacking, &there, |column| named(column, &there))?;
+            let named_there: Vec<&str> = keys.iter().map(String::as_str).collect();
+            let needed: Vec<Column<'_>> = columns.iter().filter(|column| column.is_id()).copied().collect();
+            places(path, &needed, &named_there, |column| named(column, &named_there))?;
+            there = Some(keys);
         }
         let cells: Vec<Cell<'_>> =
             values.into_iter().map(|value| value.map_or(Cell::Missing, Literal::into_cell)).collect();
         each(line.place, &cells)
     };
-    let mut lines = Lines::open_in(path, encoding)?;
-    while lines.advance()? {
-        match lines.line().text.trim_start().bytes().next() {
-            None => {}
-            Some(b'[') if lines.is_first_text() => return array(path, encoding, &mut row),
-            Some(_) => row(lines.line())?,
+    if is_array(path, encoding)? {
+        array(path, encoding, &mut row)?;
+    } else {
+        let mut lines = Lines::open_in(path, encoding)?;
+        while lines.advance()? {
+            if !lines.line().text.trim_ascii().is_empty() {
+                row(lines.line())?;
+            }
         }
     }
-    Ok(())
+    let there: Vec<&str> = there.iter().flatten().map(String::as_str).collect();
+    let never: Vec<Column<'_>> =
+        (0..names.len()).filter(|n| !found[*n] && !there.contains(&names[*n])).map(|n| columns[n]).collect();
+    match there.is_empty() {
+        true => Ok(()),
+        false => places(path, &never, &there, |column| named(column, &there)).map(drop),
+    }
 }
 
 /// Where the columns are among those there; an error that lists them where a wanted one is none of them, with `remedy`.

@@ -32,17 +32,16 @@ pub(crate) struct Rows {
 /// What parts fields.
 #[derive(Clone, Debug)]
 enum Separator {
-    Character(char),
+    Byte(u8),
     Text(String),
     Blanks,
 }
 
 impl Separator {
     fn new(text: &str) -> Self {
-        let mut characters = text.chars();
-        match (text, characters.next(), characters.next()) {
-            (BLANKS, ..) => Self::Blanks,
-            (_, Some(only), None) => Self::Character(only),
+        match text.as_bytes() {
+            _ if text == BLANKS => Self::Blanks,
+            [byte] => Self::Byte(*byte),
             _ => Self::Text(text.to_string()),
         }
     }
@@ -50,7 +49,8 @@ impl Separator {
     /// Where the first field of `text` ends, and where the next begins.
     fn find(&self, text: &str) -> Option<(usize, usize)> {
         match self {
-            Self::Character(character) => text.find(*character).map(|at| (at, at + character.len_utf8())),
+            // Fields are short: looking at each byte is faster than what finds one far away.
+            Self::Byte(byte) => text.bytes().position(|other| other == *byte).map(|at| (at, at + 1)),
             Self::Text(separator) => text.find(separator.as_str()).map(|at| (at, at + separator.len())),
             Self::Blanks => {
                 let is_blank = |character: char| character == ' ' || character == '\t';
@@ -100,7 +100,14 @@ impl Rows {
         };
         let is_empty = !rows.split()?;
         match &layout.header {
-            Some(header) => (rows.header, rows.is_ahead) = (header.clone(), !is_empty),
+            Some(header) => {
+                let fields: Vec<&str> = (0..rows.ends.len()).map(|n| rows.row().field(n).trim()).collect();
+                if header.len() > 1 && fields == header.iter().map(String::as_str).collect::<Vec<_>>() {
+                    let fix = format!("no `{}header`, since the file has one", layout.prefix);
+                    return Err(rows.place().broken("the first line is the header that the settings give").fix(fix));
+                }
+                (rows.header, rows.is_ahead) = (header.clone(), !is_empty);
+            }
             None if is_empty => {
                 return Err(Error::new("the file is empty").at(path.display()).fix("a file with a header and rows"));
             }
@@ -207,8 +214,10 @@ impl Rows {
                         }
                         (rest, is_whole) = (self.lines.line().text, true);
                     }
-                    // Blanks behind a closing quote say nothing.
-                    rest = rest.trim_start_matches(' ');
+                    // Blanks behind a closing quote say nothing, unless they part fields.
+                    if !matches!(self.separator, Separator::Byte(b' ') | Separator::Blanks) {
+                        rest = rest.trim_start_matches(' ');
+                    }
                 }
                 _ => {
                     let end = self.separator.find(rest).map_or(rest.len(), |(end, _)| end);
@@ -233,8 +242,8 @@ impl Rows {
         Ok(true)
     }
 
-    /// Whether this line, which is within quotes, has the fields of a row: then the quote was to end before it. Of two fields this
-    /// says little, since text may hold a separator.
+    /// Whether this line, which is within quotes, has the fields of a row: then the quote was to end before it. Of two
+    /// fields this says little, since text may hold a separator.
     fn looks_like_a_row(&self) -> bool {
         self.header.len() > 2 && self.separator.fields(self.lines.line().text) == self.header.len()
     }
@@ -260,8 +269,13 @@ pub(super) fn guess(path: &Path, layout: &Layout, columns: &[Column]) -> Result<
             return Ok(separator);
         }
     }
-    // The errors of the most common one say what is missing.
-    Ok(",")
+    // The errors of the one that parts the most say what is missing.
+    Ok(SEPARATORS.into_iter().rev().max_by_key(|separator| width(path, separator, layout)).unwrap_or(","))
+}
+
+/// How many fields the first line has with a separator.
+fn width(path: &Path, separator: &str, layout: &Layout) -> usize {
+    Rows::open_as(path, separator, &Layout { header: None, ..layout.clone() }).map_or(0, |rows| rows.ends.len())
 }
 
 /// The setting with which the columns would be there, where it is another than their names.
@@ -273,6 +287,14 @@ pub(super) fn remedy(path: &Path, layout: &Layout, columns: &[Column], header: &
     if let Some(separator) = SEPARATORS.iter().find(has_all) {
         let shown = if *separator == "\t" { "\\t" } else { separator };
         return Some(format!("`{}separator = \"{shown}\"`", layout.prefix));
+    }
+    let best = SEPARATORS.into_iter().rev().max_by_key(|separator| width(path, separator, layout));
+    if let Some(separator) = best.filter(|separator| header.len() == 1 && width(path, separator, layout) > 1) {
+        let shown = if separator == "\t" { "\\t" } else { separator };
+        let prefix = layout.prefix;
+        return Some(format!(
+            "`{prefix}separator = \"{shown}\"`; and `{prefix}header`, the names of the columns, if the file has none"
+        ));
     }
     let is_named = |name: &&str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
     let is_value = |name: &&str| name.parse::<f64>().is_ok() || name.is_empty();

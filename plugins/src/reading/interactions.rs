@@ -108,6 +108,10 @@ impl<'a> Collected<'a> {
         }
         let moment = match time {
             Some((_, Cell::Moment(time))) => self.times.saw(*time),
+            Some((column, Cell::Nested | Cell::List(_))) => {
+                let what = format!("`{}` is a list or a dictionary and no time", column.name);
+                return Err(place.broken(what).fix(format!("`{}`, a column of times", column.setting)));
+            }
             Some((column, cell)) => match cell.id() {
                 Some(text) => self.times.read(place, &text)?,
                 None => return self.tally.lacks(place, column.name, self.rules.missing),
@@ -124,8 +128,21 @@ impl<'a> Collected<'a> {
         match self.rules.item_separator.clone() {
             None => self.interaction(place, &user, &item, moment, part),
             Some(separator) => {
-                let mut items = item.split(separator.as_str()).map(str::trim).filter(|item| !item.is_empty());
-                items.try_for_each(|item| self.interaction(place, &user, item, moment, part))
+                // As Python prints a list: `[1, 2]`, `['a', 'b']`.
+                let listed = item.strip_prefix('[').and_then(|item| item.strip_suffix(']')).unwrap_or(&item);
+                for one in listed.split(separator.as_str()) {
+                    let one = Cell::Text(Cow::Borrowed(one.trim().trim_matches(['\'', '"'])));
+                    match one.id() {
+                        Some(one) => self.interaction(place, &user, &one, moment, part)?,
+                        // Several separators in a row are one.
+                        None if one.text().is_some_and(|one| one.is_empty()) => {}
+                        None => self.tally.lacks(place, item_column.name, self.rules.missing)?,
+                    }
+                }
+                if listed.split(separator.as_str()).all(|one| one.trim().is_empty()) {
+                    self.tally.lacks(place, item_column.name, self.rules.missing)?;
+                }
+                Ok(())
             }
         }
     }
@@ -174,10 +191,18 @@ impl<'a> Collected<'a> {
         let item = match (known, self.rules.unknown) {
             (Some(known), _) => known,
             (None, Unknown::Refuse) if self.closed => {
+                let what = format!("item {} is not among the items", short(item));
                 let fix = "it in the table of items; or `unknown_items = \"drop\"`, or \"keep\"";
-                return Err(place.broken(format!("item {} is not among the items", short(item))).fix(fix));
+                return Err(match self.twin(item) {
+                    Some(twin) => place.broken(format!("{what}, though {twin:?} is")).fix("ids written alike in both"),
+                    None => place.broken(what).fix(fix),
+                });
             }
             (None, Unknown::Drop) if self.closed => {
+                if self.twin(item).is_some() {
+                    self.tally
+                        .count(place, "WARNING: have an item with `.0` behind its id, or without, unlike the items");
+                }
                 self.tally.count(place, "are of an item that is not among the items and are left out");
                 return Ok(());
             }
@@ -192,6 +217,12 @@ impl<'a> Collected<'a> {
         push(&mut self.table, self.users.intern(user), item, time);
         self.table.part.extend(part);
         Ok(())
+    }
+
+    /// An item of the catalogue that may be meant: `1` for `1.0`, or the reverse.
+    fn twin(&self, item: &str) -> Option<String> {
+        let twin = item.strip_suffix(".0").map_or_else(|| format!("{item}.0"), str::to_string);
+        self.items.get(&twin).map(|_| twin)
     }
 
     /// Ids that are known by now, for lists of candidates.
@@ -221,13 +252,13 @@ impl<'a> Collected<'a> {
 
 /// What a word in a column of a split means.
 fn named_part(place: Place<'_>, column: Column<'_>, text: &str) -> Result<Part> {
-    match text.to_lowercase().as_str() {
+    match text.strip_suffix(".0").unwrap_or(text).to_lowercase().as_str() {
         "train" | "training" | "0" => Ok(Part::Train),
-        "valid" | "validation" | "val" | "dev" | "1" => Ok(Part::Validation),
+        "valid" | "validation" | "val" | "eval" | "dev" | "1" => Ok(Part::Validation),
         "test" | "testing" | "2" => Ok(Part::Test),
         "history" => Ok(Part::History),
         _ => {
-            let known = "train, training or 0; valid, validation, val, dev or 1; test, testing or 2; history";
+            let known = "train, training or 0; valid, validation, val, eval, dev or 1; test, testing or 2; history";
             Err(place.broken(format!("`{}` is {}, which names no part", column.name, short(text))).fix(known))
         }
     }

@@ -58,8 +58,6 @@ pub(crate) struct Lines {
     source: BufReader<Box<dyn Read>>,
     text: String,
     number: usize,
-    /// Lines so far that are not blank.
-    filled: usize,
     has_end: bool,
 }
 
@@ -72,7 +70,7 @@ impl Lines {
     /// The same in another encoding.
     pub(crate) fn open_in(path: &Path, encoding: Encoding) -> Result<Self> {
         let source = BufReader::with_capacity(1 << 20, source::open(path, encoding)?);
-        Ok(Self { path: path.to_path_buf(), source, text: String::new(), number: 0, filled: 0, has_end: true })
+        Ok(Self { path: path.to_path_buf(), source, text: String::new(), number: 0, has_end: true })
     }
 
     /// Moves on to the next line; false at the end of the file.
@@ -112,7 +110,6 @@ impl Lines {
             let what = "the line breaks are carriage returns alone, as old Macs wrote them";
             return Err(self.place().broken(what).fix("the file with line feeds, as `tr '\\r' '\\n'` makes it"));
         }
-        self.filled += usize::from(!self.text.trim_ascii().is_empty());
         Ok(true)
     }
 
@@ -120,12 +117,22 @@ impl Lines {
         let (what, encoding) = match bytes {
             [0xff, 0xfe, ..] => ("the file is UTF-16 and not UTF-8", "utf-16le"),
             [0xfe, 0xff, ..] => ("the file is UTF-16 and not UTF-8", "utf-16be"),
+            [b'P', b'K', ..] => return self.no_text("a zip archive or a workbook"),
+            [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', ..] => return self.no_text("packed by bzip2 or xz"),
+            [b'P', b'A', b'R', b'1', ..] => return self.no_text("parquet; its name should end in `.parquet`"),
+            _ if bytes.contains(&0) => return self.no_text("no text: it has zeros in it"),
             _ => ("the line is not UTF-8", "windows-1252"),
         };
         let fix = format!(
-            "`encoding = \"{encoding}\"`, or what it is in, where the dataset has that setting; or the file in UTF-8"
+            "`encoding = \"{encoding}\"`, gbk, shift_jis or what it is in, where the dataset has that setting; or the file in UTF-8"
         );
         self.place().broken(what).fix(fix)
+    }
+
+    fn no_text(&self, what: &str) -> Error {
+        self.place()
+            .broken(format!("the file is {what}"))
+            .fix("the table itself, unpacked; or packed as `.gz` or `.zst`")
     }
 
     /// The line that `advance` moved to.
@@ -136,11 +143,6 @@ impl Lines {
     /// Where that is.
     pub(crate) fn place(&self) -> Place<'_> {
         Place { path: &self.path, unit: "line", number: self.number }
-    }
-
-    /// Whether this line is the first that is not blank.
-    pub(crate) fn is_first_text(&self) -> bool {
-        self.filled == 1
     }
 
     /// Whether the last line read ends with a line break, as the last line of a whole file mostly does.

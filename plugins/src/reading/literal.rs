@@ -135,10 +135,15 @@ fn values_in(text: &str) -> String {
 fn mongo<'a>(text: &str) -> Option<Cell<'a>> {
     let value: Value = serde_json::from_str(text).ok()?;
     let (key, value) = value.as_object().filter(|object| object.len() == 1)?.iter().next()?;
-    let number = |value: &Value| value.as_i64().or_else(|| value["$numberLong"].as_str()?.parse().ok());
+    let number = |value: &Value| {
+        let whole = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15);
+        let long = || value["$numberLong"].as_str()?.parse().ok();
+        value.as_i64().or_else(long).or(whole.map(|number| number as i64))
+    };
     match (key.as_str(), value) {
         ("$date", Value::String(text)) => iso_moment(text).map(Cell::Moment),
         ("$date", value) => Some(Cell::Moment(number(value)?.checked_mul(1000)?)),
+        ("$timestamp", value) => Some(Cell::Moment(number(&value["t"])?.checked_mul(1_000_000)?)),
         ("$oid" | "$uuid", Value::String(text)) => Some(Cell::Text(Cow::Owned(text.clone()))),
         ("$numberLong" | "$numberInt" | "$numberDouble" | "$numberDecimal", Value::String(text)) => {
             Some(Cell::Number(Cow::Owned(text.clone())))
@@ -152,6 +157,7 @@ pub(super) fn array(path: &Path, encoding: Encoding, each: &mut dyn FnMut(Line<'
     let mut source = BufReader::with_capacity(1 << 18, source::open(path, encoding)?);
     let mut scan = Scan { depth: 0, quote: None, escaped: false, ended: false };
     let (mut text, mut line, mut begin) = (Vec::new(), 1, 1);
+    skip_mark(&mut source).explain("reading a file of the dataset", path.display())?;
     let place = |number| Place { path, unit: "line", number };
     loop {
         let chunk = source.fill_buf().explain("reading a file of the dataset", path.display())?;
@@ -188,6 +194,23 @@ pub(super) fn array(path: &Path, encoding: Encoding, each: &mut dyn FnMut(Line<'
         }
         source.consume(size);
     }
+}
+
+/// Whether a file is an array and no lines of objects.
+pub(super) fn is_array(path: &Path, encoding: Encoding) -> Result<bool> {
+    let mut source = BufReader::new(source::open(path, encoding)?);
+    let read = skip_mark(&mut source)
+        .and_then(|()| source.fill_buf().map(|text| text.trim_ascii_start().first() == Some(&b'[')));
+    // What cannot be read is said with its line later.
+    Ok(read.unwrap_or(false))
+}
+
+/// Goes behind the mark that some programs put before UTF-8.
+fn skip_mark(source: &mut impl BufRead) -> std::io::Result<()> {
+    if source.fill_buf()?.starts_with("\u{feff}".as_bytes()) {
+        source.consume(3);
+    }
+    Ok(())
 }
 
 /// How deep a text of JSON is at a byte.

@@ -98,8 +98,11 @@ fn plain(table: &DataFrame, column: &Column, path: &Path) -> Result<Plain> {
         DataType::Date => DataType::Datetime(TimeUnit::Microseconds, None),
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => DataType::Int64,
         DataType::UInt32 => DataType::Int64,
-        DataType::Float32 => DataType::Float64,
-        same @ (DataType::Int64 | DataType::Float64 | DataType::Datetime(..) | DataType::List(_)) => same.clone(),
+        same @ (DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Datetime(..)
+        | DataType::List(_)) => same.clone(),
         _ => DataType::String,
     };
     let is_number = values.dtype().is_primitive_numeric() || values.dtype().is_decimal();
@@ -124,9 +127,13 @@ fn cells(Plain { values, is_number }: &Plain) -> PolarsResult<Box<dyn Iterator<I
             let whole = move |value: i64| number(value.to_string());
             Box::new(values.i64()?.iter().map(move |value| value.map_or(Cell::Missing, whole)))
         }
+        DataType::Float32 => {
+            let fraction = move |value: f32| if value.is_nan() { Cell::Missing } else { number(format!("{value}")) };
+            Box::new(values.f32()?.iter().map(move |value| value.map_or(Cell::Missing, fraction)))
+        }
         DataType::Float64 => {
             // A NaN is a missing value, as pandas writes it.
-            let fraction = move |value: f64| if value.is_nan() { Cell::Missing } else { number(format!("{value:?}")) };
+            let fraction = move |value: f64| if value.is_nan() { Cell::Missing } else { number(format!("{value}")) };
             Box::new(values.f64()?.iter().map(move |value| value.map_or(Cell::Missing, fraction)))
         }
         DataType::List(_) => Box::new((0..values.len()).map(|n| values.get(n).map_or(Cell::Missing, list))),

@@ -55,7 +55,8 @@ pub(super) fn open(path: &Path, encoding: Encoding) -> Result<Box<dyn Read>> {
     let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
     let bytes: Box<dyn Read> = match &first[..read] {
         start if start.starts_with(GZIP) => Box::new(Gzip::new(file)),
-        start if start.starts_with(ZSTD) => {
+        // A frame that is to be skipped may come first.
+        start if start.starts_with(ZSTD) || matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18]) => {
             Box::new(zstd::stream::read::Decoder::new(file).explain("unpacking", path.display())?)
         }
         _ => match ending.as_deref() {
@@ -131,7 +132,7 @@ struct Decoded {
 
 impl Decoded {
     fn new(source: Box<dyn Read>, encoding: &'static encoding_rs::Encoding) -> Self {
-        let decoder = encoding.new_decoder_with_bom_removal();
+        let decoder = encoding.new_decoder();
         Self { source, decoder, name: encoding.name(), raw: Vec::new(), start: 0, ended: false, finished: false }
     }
 }

@@ -77,6 +77,13 @@ impl Setting for Written {
         }
         match text {
             "iso8601" | "rfc3339" => Some(Self::Iso),
+            pattern if pattern.contains("%Z") => reader.report(
+                "`%Z`, a zone's name, says no offset",
+                "`%z` for offsets; or the name left out, and `time_zone`",
+            ),
+            pattern if pattern.replace(".%f", "").replace(",%f", "").contains("%f") => {
+                reader.report("`%f` stands behind no point", "`%S.%f`, or `%S,%f`: a fraction of a second")
+            }
             pattern if pattern.contains('%') => match StrftimeItems::new(pattern).any(|item| item == Item::Error) {
                 true => reader.report(format!("`{pattern}` is no pattern of times"), PATTERNS),
                 false => Some(Self::Pattern(pattern.to_string())),
@@ -214,7 +221,7 @@ impl Times {
             ),
             (Written::Since(count), Some(_), None) => {
                 let what = format!("the time is {shown}, not a number of {} since 1970", count.name());
-                (what, "a time that can be; or the unit that it is in".to_string())
+                (what, self.pattern_for(text))
             }
             (_, Some(_), Some(other)) => {
                 (format!("the time is {shown}, not {}", self.in_words()), format!("`time = \"{}\"`", other.name()))
@@ -237,7 +244,13 @@ impl Times {
         if !matches!(self.written, Written::Iso) && iso(text).is_some() {
             return "`time = \"iso8601\"`".into();
         }
-        const KNOWN: [&str; 14] = [
+        const KNOWN: [&str; 20] = [
+            "%d.%m.%Y %H:%M",
+            "%d-%m-%Y %H:%M:%S",
+            "%d-%m-%Y",
+            "%Y%m%d%H%M%S",
+            "%Y-%m-%d %I:%M:%S %p",
+            "%a, %d %b %Y %H:%M:%S %z",
             "%m/%d/%Y %I:%M:%S %p",
             "%m/%d/%Y %I:%M %p",
             "%m/%d/%Y %H:%M:%S",
@@ -276,10 +289,23 @@ impl Times {
                 .into_iter()
                 .map(|(_, other)| other)
                 .find(|other| other.per_second() < count.per_second() && LIKELY.contains(&shift(*other)));
-            if let Some(other) = coarser.filter(|_| last < LIKELY.start) {
+            if let Some(other) = coarser.as_ref().filter(|_| last < LIKELY.start) {
                 notes.push(format!(
                     "WARNING: taken as {}, all times are before {}; as {} the last would be in {}: perhaps `time = \"{}\"`",
-                    count.name(), day(last + 86_400_000_000), other.name(), &day(shift(other))[..4], other.name()
+                    count.name(), day(last + 86_400_000_000), other.name(), &day(shift(*other))[..4], other.name()
+                ));
+            }
+            if last > LIKELY.end {
+                notes.push(format!(
+                    "WARNING: times go up to {}: is `time = \"{}\"` their unit?",
+                    day(last),
+                    count.name()
+                ));
+            } else if last < LIKELY.start && coarser.is_none() {
+                notes.push(format!(
+                    "all times are before 1995, from {} to {}: numbers of days or years, or Excel's, would be taken so",
+                    day(first),
+                    day(last)
                 ));
             }
             if self.look_like_dates == Some(true) {
@@ -308,10 +334,16 @@ fn day(microseconds: i64) -> String {
 fn iso(text: &str) -> Option<(NaiveDateTime, Option<FixedOffset>)> {
     let date_end = text.find(['T', 't', ' ']).unwrap_or(text.len());
     let (date, time) = (&text[..date_end], text.get(date_end + 1..).map(str::trim));
+    let month = (date.len() == 7).then(|| format!("{date}-01"));
+    let date = month.as_deref().unwrap_or(date);
     let date = ["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y-%j"].into_iter().find_map(|pattern| {
         // `%Y` alone would take 5 digits and more.
         let digits = date.bytes().take_while(u8::is_ascii_digit).count();
-        let fits = if pattern == "%Y%m%d" { digits == 8 && date.len() == 8 } else { digits == 4 };
+        let fits = match pattern {
+            "%Y%m%d" => digits == 8 && date.len() == 8,
+            "%Y-%j" => digits == 4 && date.len() == 8,
+            _ => digits == 4,
+        };
         if fits { NaiveDate::parse_from_str(date, pattern).ok() } else { None }
     })?;
     let Some(time) = time else { return Some((date.and_time(NaiveTime::MIN), None)) };
@@ -323,7 +355,7 @@ fn iso(text: &str) -> Option<(NaiveDateTime, Option<FixedOffset>)> {
         hours if hours.len() == 3 => Some(FixedOffset::from_str(&format!("{hours}:00")).ok()?),
         other => Some(FixedOffset::from_str(other).ok()?),
     };
-    let clock = clock.replace(',', ".");
+    let clock = if clock.len() < 3 { format!("{clock}:00") } else { clock.replace(',', ".") };
     let time = ["%H:%M:%S%.f", "%H:%M", "%H%M%S%.f", "%H%M"].into_iter();
     let time = time.clone().find_map(|pattern| NaiveTime::parse_from_str(&clock, pattern).ok())?;
     Some((date.and_time(time), offset))
@@ -338,13 +370,22 @@ pub(super) fn iso_moment(text: &str) -> Option<i64> {
 fn by_pattern(text: &str, pattern: &str) -> Option<(NaiveDateTime, Option<FixedOffset>)> {
     let mut parsed = Parsed::new();
     // Python's `%f` is a fraction, which is written `%.f` here.
-    let pattern = pattern.replace(".%f", "%.f");
-    chrono::format::parse(&mut parsed, text, StrftimeItems::new(&pattern)).ok()?;
+    let (pattern, text) = match pattern.contains(",%f") {
+        true => (pattern.replace(",%f", "%.f"), text.replace(',', ".")),
+        false => (pattern.replace(".%f", "%.f"), text.to_string()),
+    };
+    chrono::format::parse(&mut parsed, &text, StrftimeItems::new(&pattern)).ok()?;
     if let Some(seconds) = parsed.timestamp() {
         return Some((DateTime::from_timestamp(seconds, 0)?.naive_utc(), FixedOffset::east_opt(0)));
     }
+    if parsed.day().is_none() && parsed.month().is_some() {
+        parsed.set_day(1).ok()?;
+    }
     let date = parsed.to_naive_date().ok()?;
     let has_time = parsed.hour_div_12().is_some() || parsed.hour_mod_12().is_some();
+    if has_time && parsed.minute().is_none() {
+        parsed.set_minute(0).ok()?;
+    }
     let time = if has_time { parsed.to_naive_time().ok()? } else { NaiveTime::MIN };
     Some((date.and_time(time), parsed.offset().and_then(FixedOffset::east_opt)))
 }

@@ -173,13 +173,20 @@ impl Reading {
 
     fn add(&mut self, place: Place<'_>, [user, item, score]: [&str; 3]) -> Result<()> {
         let kept = "the protocol's k-core may have removed it: leave it out of the file, or lower protocol.k_core";
-        let unknown = |what: &str, id: &str| place.broken(format!("{what} {} is not in the data", short(id))).fix(kept);
-        let index = *self.users.get(user).ok_or_else(|| unknown("user", user))?;
-        let item_index = *self.items.get(item).ok_or_else(|| unknown("item", item))?;
+        let unknown = |what: &str, id: &str, known: &HashMap<String, u32>| {
+            let error = place.broken(format!("{what} {} is not in the data", short(id)));
+            match id.strip_suffix(".0").filter(|whole| known.contains_key(*whole)) {
+                Some(whole) => error.fix(format!("{whole:?}: the file's ids were made numbers with a fraction")),
+                None => error.fix(kept),
+            }
+        };
+        let index = *self.users.get(user).ok_or_else(|| unknown("user", user, &self.users))?;
+        let item_index = *self.items.get(item).ok_or_else(|| unknown("item", item, &self.items))?;
         let score = number(place, "score", score)?;
         let list = self.of_user.entry(index).or_default();
         if self.places.insert((index, item_index), list.len()).is_some() {
-            return Err(place.broken(format!("user {user:?} has item {item:?} twice")));
+            let what = format!("user {} has item {} twice", short(user), short(item));
+            return Err(place.broken(what).fix("one row of each item of a user"));
         }
         list.push(Entry { item: item_index, score, rank: None, number: place.number });
         self.unit = place.unit;
@@ -246,7 +253,8 @@ fn trec(path: &Path, reading: &mut Reading) -> Result<()> {
             _ => {
                 return Err(line
                     .place
-                    .broken(format!("{} words instead of `user Q0 item rank score name`", words.len())));
+                    .broken(format!("{} words instead of `user Q0 item rank score name`", words.len()))
+                    .fix("a TREC run; or a table, whose name ends in .csv, .tsv, .jsonl or .parquet"));
             }
         }
     }

@@ -180,6 +180,14 @@ impl Header {
     }
 }
 
+/// JSON knows no other numbers: one of them would be taken for a missing value.
+fn finite(key: &str, number: f64) -> Result<Value> {
+    match number.is_finite() {
+        true => Ok(number.into()),
+        false => Err(Error::new(format!("`{key}` is {number}")).fix("a finite number, in a file that is whole")),
+    }
+}
+
 /// Reads on from a place in a file.
 struct Reader<'a> {
     bytes: &'a [u8],
@@ -237,12 +245,12 @@ impl<'a> Reader<'a> {
             4 => self.u32()?.into(),
             5 => i32::from_le_bytes(self.array()?).into(),
             // By way of its shortest decimal form, so that 1e-5 stays 1e-5.
-            6 => f32::from_le_bytes(self.array()?).to_string().parse::<f64>().unwrap_or_default().into(),
+            6 => finite(key, f32::from_le_bytes(self.array()?).to_string().parse().unwrap_or(f64::NAN))?,
             7 => (self.array::<1>()?[0] != 0).into(),
             STRING => self.string()?.into(),
             10 => self.u64()?.into(),
             11 => i64::from_le_bytes(self.array()?).into(),
-            12 => f64::from_le_bytes(self.array()?).into(),
+            12 => finite(key, f64::from_le_bytes(self.array()?))?,
             _ => return Err(damaged(format!("`{key}` is of the unknown type {kind}"))),
         })
     }

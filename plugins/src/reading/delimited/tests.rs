@@ -1,6 +1,6 @@
 use super::Rows;
 use crate::reading::columns::Layout;
-use crate::reading::fixture::{cache, says};
+use crate::reading::fixture::{cache, says, write};
 use framework::error::Result;
 
 /// The header and the rows of a text, each row with its line.
@@ -65,5 +65,8 @@ fn any_separator_parts_fields() {
     let (all, remarks) = rows("txt", "blanks", None);
     assert_eq!(all, ["1|2", "3|4"]);
     assert!(remarks[0].contains("txt, line 4") && remarks[0].contains("no line break"), "{remarks:?}");
+    write(folder.path(), "quoted", b"a b\n\"1 2\" 3\n");
+    assert_eq!(rows("quoted", " ", None).0, ["1 2|3"]);
+    assert_eq!(rows("quoted", "blanks", None).0, ["1 2|3"]);
     assert_eq!(rows("csv", ",", None).0, ["1|2", "3|4"], "a separator at the end of every line");
 }

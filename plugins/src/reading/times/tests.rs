@@ -39,6 +39,9 @@ fn iso_times_are_read_naive_and_zoned() {
         ("2020-02-29", 1_582_934_400.0),
         ("2020/02/29", 1_582_934_400.0),
         ("20200229", 1_582_934_400.0),
+        ("2020-02", 1_580_515_200.0),
+        ("2020-060", 1_582_934_400.0),
+        ("2020-02-29T23", second - 3599.0),
     ] {
         assert_eq!(read("iso8601", "UTC", text), Ok(expected), "{text}");
         assert_eq!(read("rfc3339", "UTC", text), Ok(expected), "{text}");
@@ -67,6 +70,10 @@ fn patterns_read_what_they_say() {
     assert_eq!(read("%d.%m.%Y", "UTC", "15.11.2019"), Ok(1_573_776_000.0));
     assert_eq!(read("%Y-%m-%d %H:%M:%S.%f", "UTC", "2019-11-15 00:00:00.5"), Ok(1_573_776_000.5));
     assert_eq!(read("%a %b %d %H:%M:%S %z %Y", "UTC", "Fri Nov 15 01:00:00 +0100 2019"), Ok(1_573_776_000.0));
+    assert_eq!(read("%H:%M:%S,%f %d.%m.%Y", "UTC", "00:00:00,25 15.11.2019"), Ok(1_573_776_000.25));
+    assert_eq!(read("%Y-%m-%d %H", "UTC", "2019-11-15 01"), Ok(1_573_779_600.0));
+    assert_eq!(read("%Y-%m", "UTC", "2019-11"), Ok(1_572_566_400.0));
+    assert!(setting::<Written>("%H:%M %Z").is_none() && setting::<Written>("%S%f").is_none());
     assert_eq!(read("%s", "Europe/Berlin", "1573776000"), Ok(1_573_776_000.0));
     assert!(setting::<Written>("%Q").is_none() && setting::<Written>("minutes").is_none());
 }
@@ -115,7 +122,8 @@ fn doubtful_units_are_noted() {
     assert!(wrong.contains("before 1970-01-20") && wrong.contains("perhaps `time = \"seconds\"`"), "{wrong}");
     assert_eq!(notes("milliseconds", &["1600000010000"]), "");
     assert_eq!(notes("seconds", &["1600000010", "10"]), "");
-    assert_eq!(notes("seconds", &["10", "20"]), "", "times of a toy");
+    assert!(notes("seconds", &["18000", "18001"]).contains("all times are before 1995, from 1970-01-01"), "days");
+    assert!(notes("milliseconds", &["20200705123000"]).contains("times go up to 2610"));
     assert!(notes("seconds", &["20200705", "20200706"]).contains("perhaps `time = \"%Y%m%d\"`"));
     assert!(notes("iso8601", &["2020-07-05"]).contains("taken as UTC, from 2020-07-05"));
     assert_eq!(notes("iso8601", &["2020-07-05T00:00:00Z"]), "");
