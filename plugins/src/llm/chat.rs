@@ -1,7 +1,6 @@
 //! Conversations as the texts that a model was trained on: its chat template, in Jinja, rendered as transformers does.
 //! Not tokens.
 
-use super::architecture::clipped;
 use chrono::NaiveDate;
 use framework::error::{Error, Result};
 use framework::language::{Message, Prompt, Speaker};
@@ -26,6 +25,9 @@ const TODAY: (i32, u32, u32) = (2024, 7, 26);
 
 /// Steps after which a template is taken to have no end; a long conversation takes some thousand.
 const STEPS: u64 = 5_000_000;
+
+/// Characters of a template's own message that are shown.
+const LONGEST_MESSAGE: usize = 500;
 
 /// Calls within calls after which a template is taken to have no end.
 const DEPTH: usize = 200;
@@ -85,7 +87,7 @@ impl ChatTemplate {
                 error.fix("a template without endless loops")
             }
             _ => {
-                let error = clipped(error.to_string());
+                let error: String = error.to_string().chars().take(LONGEST_MESSAGE).collect();
                 let error = Error::new(format!("the model's chat template does not render the conversation: {error}"));
                 error.fix("a conversation as this model was trained on; some have no place for instructions")
             }

@@ -304,6 +304,11 @@ fn remedies_fit_the_fault() {
     );
     says("x.csv", "user_id,item_id,user_id,timestamp\n", &["two columns are called `user_id`"]);
     says("x.csv", "", &["the file is empty"]);
+    says("x.dat", "1::2::3\n4::5::6\n", &["`separator = \"::\"`", "header"]);
+    let named = "header = [\"user_id\", \"item_id\", \"timestamp\"]";
+    let twice = of("x.csv", b"user_id,item_id,timestamp\n1,2,3\n", named).expect_err("a header twice").to_string();
+    assert!(twice.contains("the first line is the header"), "{twice}");
+    says("x.csv", "PK\u{3}\u{4}", &["no column"]);
     let wide: String = (0..10_000).map(|n| format!("column_number_{n},")).collect();
     let message = of("x.csv", wide.as_bytes(), "").expect_err("no column").to_string();
     assert!(message.len() < 1000 && message.contains("and 9980 more"), "{message}");
@@ -349,10 +354,22 @@ fn a_split_ratings_and_sequences_may_be_columns() {
     assert_eq!(corpus.interactions.part, [Part::Train, Part::Validation, Part::Test]);
     assert!(corpus.notes[0].contains("have a `rating` below 3 and are left out: 1"), "{:?}", corpus.notes);
     says(
-        of("x.csv", text.replace("TEST", "eval").as_bytes(), "split_column = \"fold\""),
-        &["`fold` is \"eval\"", "line 5"],
+        of("x.csv", text.replace("TEST", "rest").as_bytes(), "split_column = \"fold\""),
+        &["`fold` is \"rest\"", "line 5"],
     );
     let rows = "user_id,item_id,timestamp\n1,\"1 2 3\",10\n2,3 1,20\n";
+    let lists = "user_id,item_id,timestamp\n1,\"[1, 2, 3]\",10\n2,\"['3', '1']\",20\n";
+    let listed = of("x.csv", lists.as_bytes(), "item_separator = \",\"").expect("Python's lists");
+    assert_eq!(listed.items.id, ["1", "2", "3"]);
+    let nothing = rows.replace("3 1", "nan 1").replace("\"1 2 3\"", "\" \"");
+    assert!(of("x.csv", nothing.as_bytes(), "item_separator = \" \"").is_err());
+    let dropped = of("x.csv", nothing.as_bytes(), "item_separator = \" \"\nmissing = \"drop\"").expect("one item");
+    assert_eq!(
+        (dropped.items.id.as_slice(), dropped.notes.len()),
+        (["1".to_string()].as_slice(), 2),
+        "{:?}",
+        dropped.notes
+    );
     let corpus = of("x.csv", rows.as_bytes(), "item_separator = \" \"").expect("sequences");
     assert_eq!(
         (corpus.interactions.item, corpus.interactions.timestamp),
@@ -393,6 +410,8 @@ fn a_folder_of_parquet_files_is_a_table() {
     let corpus = load(&dataset, folder.path()).expect("a corpus");
     assert_eq!((corpus.users, corpus.items.id), (vec!["ann".to_string(), "bob".into()], vec!["1".to_string()]));
     assert_eq!(dataset.files(folder.path()).expect("files").len(), 2);
-    write(folder.path(), "own/x/notes.docx", b"");
+    write(folder.path(), "own/x/part-9.parquet", b"");
+    assert_eq!(dataset.files(folder.path()).expect("files").len(), 2, "Spark leaves empty parts");
+    write(folder.path(), "own/x/notes.docx", b"PK");
     says(load(&dataset, folder.path()), &["something that is no table", "notes.docx"]);
 }
