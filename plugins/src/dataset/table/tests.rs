@@ -304,7 +304,7 @@ fn remedies_fit_the_fault() {
     );
     says("x.csv", "user_id,item_id,user_id,timestamp\n", &["two columns are called `user_id`"]);
     says("x.csv", "", &["the file is empty"]);
-    says("x.dat", "1::2::3\n4::5::6\n", &["`separator = \"::\"`", "header"]);
+    says("x.dat", "1::2::3\n4::5::6\n", &["there are 1, 2, 3", "`header = [\"user_id\""]);
     let named = "header = [\"user_id\", \"item_id\", \"timestamp\"]";
     let twice = of("x.csv", b"user_id,item_id,timestamp\n1,2,3\n", named).expect_err("a header twice").to_string();
     assert!(twice.contains("the first line is the header"), "{twice}");
