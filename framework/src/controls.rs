@@ -99,19 +99,17 @@ pub(crate) fn check(split: &Split, evaluator: &dyn Evaluator, seed: u64, cx: &Co
     cx.batch_size = (AT_ONCE / num_items.max(1)).clamp(1, cx.batch_size);
     let bar = cx.bar("controls", 5);
     let score = |control: Control, cases: &Cases| {
-        let scores =
-            evaluator.evaluate(&evaluation::rank(&Known { control, num_items, seed }, cases, num_items, 0, &cx)?);
         bar.advance(1);
-        scores
+        let known = Known { control, num_items, seed };
+        evaluator.evaluate(&evaluation::rank(&known, cases, num_items, 0, &cx)?)
     };
     let mut sorted = counts.clone();
     sorted.sort_unstable_by(f32::total_cmp);
     let by_count =
-        |cases: &Cases| (0..cases.len()).map(|case| counted(cases, case, &counts, &sorted)).collect::<Vec<_>>();
+        |cases: &Cases| -> Vec<Rank> { (0..cases.len()).map(|case| counted(cases, case, &counts, &sorted)).collect() };
     let (counted, counted_shuffled) = (by_count(&cases), by_count(&shuffled));
     let best: Vec<Rank> = counted.iter().map(|rank| Rank { above: 0, tied: 0, ..*rank }).collect();
-    let mut found = Map::new();
-    let selects_by = evaluator.selects_by();
+    let (mut found, selects_by) = (Map::new(), evaluator.selects_by());
     let exactly = |ranks: &[Rank], metric: Metric| (mean(ranks, |rank| metric.value(*rank)), EXACT);
     let by_chance = |metric: Metric| {
         let (expected, error) = chance(metric, &counted);

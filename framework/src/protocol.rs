@@ -17,10 +17,12 @@ use std::sync::Arc;
 mod candidates;
 mod divide;
 mod filter;
+mod statistics;
 
 pub use candidates::{Avoid, Candidates, Draw};
 pub use divide::Cut;
 pub use filter::{KCore, KCoreTable};
+pub use statistics::{GivenTargets, Statistics};
 
 choice! {
     /// The order of interactions at the same time.
@@ -100,67 +102,6 @@ impl Protocol {
             negatives => format!("|c{}", negatives + 1),
         }
     }
-}
-
-/// What was left of the data, and what the reader of a table should know about it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Statistics {
-    /// Users left by the k-core.
-    pub users: usize,
-    /// Items left by the k-core.
-    pub items: usize,
-    /// Interactions left by the k-core.
-    pub interactions: usize,
-    /// Test cases.
-    pub test_cases: usize,
-    /// Share of interactions whose user has another one at the same timestamp: `protocol.ties` decides their order.
-    pub tie_rate: f64,
-    /// Test cases whose target shares its time with another item of its user: that order alone made it the target.
-    #[serde(default)]
-    pub tied_targets: Option<usize>,
-    /// Rows that are exact copies of another.
-    #[serde(default)]
-    pub copies: Option<usize>,
-    /// Test cases that are left out because their target was seen before and seen items are masked.
-    #[serde(default)]
-    pub left_out: Option<usize>,
-    /// The same of validation cases.
-    #[serde(default)]
-    pub left_out_of_validation: Option<usize>,
-    /// Interactions that are trained on; 0 in records from before it was counted.
-    #[serde(default)]
-    pub training: usize,
-    /// Mean share of training interactions that are later than the test target; none where the data has no times.
-    #[serde(default)]
-    pub leak_rate: Option<f64>,
-    /// Test cases whose last three items and target follow each other in the training of anybody.
-    #[serde(default)]
-    pub copied_targets: usize,
-    /// Test cases whose target stands in their own history, those that are left out among them.
-    #[serde(default)]
-    pub repeated_targets: usize,
-    /// Test cases whose target no training interaction has.
-    #[serde(default)]
-    pub cold_targets: usize,
-    /// Whether the data has a split of its own that the protocol does not take.
-    #[serde(default)]
-    pub own_split_unused: bool,
-    /// What the data's own split holds out for validation and for test, and what the k-core left of it; none where that
-    /// split is not taken.
-    #[serde(default)]
-    pub given_targets: Option<[GivenTargets; 2]>,
-    /// What the dataset's reader left out, took for something or doubts.
-    #[serde(default)]
-    pub notes: Vec<String>,
-}
-
-/// What became of the interactions that the data itself holds out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct GivenTargets {
-    /// Interactions that the data holds out.
-    pub given: usize,
-    /// Those that the k-core left.
-    pub left: usize,
 }
 
 /// One user's training interactions, oldest first.
@@ -315,9 +256,8 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     let dropped = if protocol.copies == Copies::Drop { copies.rows.as_slice() } else { &[] };
     let kept = filter::k_core(corpus, protocol.k_core, dropped);
     if kept.is_empty() {
-        return Err(Error::new(format!("the {}-core of the dataset is empty", protocol.k_core.write()))
-            .at("protocol.k_core")
-            .fix("a lower k_core, or more data"));
+        let what = format!("the {}-core of the dataset is empty", protocol.k_core.write());
+        return Err(Error::new(what).at("protocol.k_core").fix("a lower k_core, or more data"));
     }
     let order = filter::Order::new(corpus, protocol);
     let whole = filter::sequences(corpus, &kept, &order);
@@ -336,7 +276,7 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     let source = Source { untimed: corpus.untimed, users: &users, given: given.as_deref() };
     let cuts = protocol.split.cut(&chosen, source)?;
     let divide::Divided { sequences, mut validation, mut test } = divide::divide(&chosen, &cuts, protocol, &users)?;
-    refuse_copies(corpus, &kept, &chosen, &cuts, &copies)?;
+    refuse_copies(corpus, &kept, &users, (&chosen, &cuts), &copies)?;
     let repeated_targets = test.repeats().len();
     let same_users = validation.users == test.users;
     let left_out = match protocol.mask_seen {
@@ -345,9 +285,9 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
     };
     let trained = divide::trained(&sequences, kept.items.len());
     let lists = corpus.candidates.as_ref().map(|lists| kept.lists(lists, corpus.items.id.len()));
-    let names = |user: u32| users[user as usize].clone();
+    let given_lists = lists.as_deref();
     let drawing =
-        candidates::Drawing { whole: &whole, trained: &trained, given: lists.as_deref(), same_users, name: &names };
+        candidates::Drawing { whole: &whole, trained: &trained, given: given_lists, same_users, users: &users };
     candidates::choose(&protocol.candidates, [&mut validation, &mut test], &drawing)?;
     let statistics = Statistics {
         users: kept.users.len(),
@@ -365,36 +305,24 @@ pub fn split(corpus: &Corpus, protocol: &Protocol, selects_by: Metric) -> Result
         repeated_targets,
         own_split_unused: given.is_some() && !protocol.split.takes_given(),
         given_targets: protocol.split.takes_given().then(|| filter::given_targets(corpus, &kept)),
-        notes: notes(corpus),
+        notes: statistics::notes(corpus),
         cold_targets: test.targets.iter().filter(|target| trained[**target as usize] == 0).count(),
     };
-    let train = train(corpus, &kept, protocol, (sequences, validation), selects_by);
+    let train = train(corpus, (&kept, users), protocol, (sequences, validation), selects_by);
     Ok(Split { train, test: Sealed { cases: test }, statistics })
-}
-
-/// What a reader of results should know of the data.
-fn notes(corpus: &Corpus) -> Vec<String> {
-    let broken = corpus.items.broken.first().map(|first| {
-        let count = corpus.items.broken.len();
-        format!(
-            "WARNING: {count} pictures are broken, and their items have none: {first}{}",
-            if count > 1 { ", …" } else { "" }
-        )
-    });
-    corpus.notes.iter().cloned().chain(broken).collect()
 }
 
 /// An error where a target is known beforehand because its row is there twice.
 fn refuse_copies(
     corpus: &Corpus,
     kept: &filter::Kept,
-    users: &[Sequence],
-    cuts: &[Cut],
+    users: &[String],
+    (sequences, cuts): (&[Sequence], &[Cut]),
     copies: &filter::Duplicates,
 ) -> Result<()> {
-    let twice = divide::known_twice(users, cuts).filter(|_| !corpus.untimed && !copies.coarse);
+    let twice = divide::known_twice(sequences, cuts).filter(|_| !corpus.untimed && !copies.coarse);
     let Some((user, item)) = twice else { return Ok(()) };
-    let (user, item) = (&corpus.users[kept.users[user] as usize], &corpus.items.id[kept.items[item] as usize]);
+    let (user, item) = (&users[user], &corpus.items.id[kept.items[item] as usize]);
     let what = format!("leak: user {user} has item {item} as a target and, at the same time, once more before it");
     let error = Error::new(format!("{what}; {} rows are exact copies of another", copies.rows.len()));
     Err(error.at("dataset").fix("protocol.copies = \"drop\", which keeps each row once; or data without copies"))
@@ -403,13 +331,13 @@ fn refuse_copies(
 /// What recommenders are given.
 fn train(
     corpus: &Corpus,
-    kept: &filter::Kept,
+    (kept, users): (&filter::Kept, Vec<String>),
     protocol: &Protocol,
     (sequences, validation): (Vec<Sequence>, Cases),
     selects_by: Metric,
 ) -> Train {
     Train {
-        users: Arc::new(kept.users.iter().map(|user| corpus.users[*user as usize].clone()).collect()),
+        users: Arc::new(users),
         items: Arc::new(items(corpus, &kept.items)),
         sequences,
         max_history: protocol.max_history,

@@ -118,6 +118,14 @@ impl Cli {
             Command::Pictures { spec } => self.pictures(&spec.load(built_in)?.plans[0], built_in)?,
             Command::Inspect { model, json } => self.inspect(&ask::checkpoint(built_in.checkpoint, model)?, *json)?,
             Command::Generate(question) => self.generate(question, built_in)?,
+            Command::Bench { .. } => self.bench(built_in)?,
+            Command::Docs { folder, check } => docs::write(folder, *check)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn bench(&self, built_in: BuiltIn) -> std::result::Result<(), Rejected> {
+        match &self.command {
             Command::Bench { runs: Some(runs), users: Some(users), .. } => {
                 bench::report_of_many(built_in.base, *runs, *users)?;
             }
@@ -136,9 +144,9 @@ impl Cli {
                 bench::training(spec.load(built_in)?.spec.recommender.name(), &losses, &peer)?;
             }
             Command::Bench { spec, .. } => bench::spec(&spec.source(built_in), &self.cache()?)?,
-            Command::Docs { folder, check } => docs::write(folder, *check)?,
+            _ => {}
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn store(&self) -> Result<Store> {

@@ -67,13 +67,13 @@ pub(super) struct Drawing<'a> {
     pub(super) given: Option<&'a [Vec<u32>]>,
     /// Whether both parts had cases of the same users, before any were left out.
     pub(super) same_users: bool,
-    /// A user's own id, for messages.
-    pub(super) name: &'a dyn Fn(u32) -> String,
+    /// The users' own ids, for messages.
+    pub(super) users: &'a [String],
 }
 
 /// Draws the cases that are evaluated and what is ranked in each.
 pub(super) fn choose(settings: &Candidates, [validation, test]: [&mut Cases; 2], from: &Drawing) -> Result<()> {
-    let Drawing { whole, trained, given, same_users: same, name } = *from;
+    let Drawing { whole, trained, given, same_users: same, users: names } = *from;
     let rng = Rng::new(settings.seed, "candidates");
     let users = fewer(&test.users, settings.cases, &rng.fork(0));
     if same {
@@ -90,7 +90,7 @@ pub(super) fn choose(settings: &Candidates, [validation, test]: [&mut Cases; 2],
             let error = Error::new("the data has no lists of candidates").at("protocol.candidates.draw");
             error.fix("a dataset with lists, as `table` with `candidates`; or another draw")
         })?;
-        listed(settings, &mut *test, lists, name, &rng)?;
+        listed(settings, &mut *test, lists, names, &rng)?;
     }
     let pool = Pool::new(settings, trained);
     let drawn = if settings.draw == Draw::Given { 1 } else { 2 };
@@ -104,7 +104,7 @@ pub(super) fn choose(settings: &Candidates, [validation, test]: [&mut Cases; 2],
             if avoided.len() + settings.negatives > trained.len() {
                 return Err(Error::new(format!(
                     "user {} knows {} of {} items, too many for {} negatives",
-                    name(user),
+                    names[user as usize],
                     avoided.len(),
                     trained.len(),
                     settings.negatives
@@ -123,13 +123,7 @@ pub(super) fn choose(settings: &Candidates, [validation, test]: [&mut Cases; 2],
 }
 
 /// Takes each user's negatives from their list.
-fn listed(
-    settings: &Candidates,
-    cases: &mut Cases,
-    lists: &[Vec<u32>],
-    name: &dyn Fn(u32) -> String,
-    rng: &Rng,
-) -> Result<()> {
+fn listed(settings: &Candidates, cases: &mut Cases, lists: &[Vec<u32>], names: &[String], rng: &Rng) -> Result<()> {
     for n in 0..cases.len() {
         let (user, target) = (cases.users[n], cases.targets[n]);
         let mut chosen = vec![target];
@@ -142,8 +136,7 @@ fn listed(
             let found = chosen.len() - 1;
             let what = format!(
                 "the list of user {} has {found} items besides the target, fewer than {}",
-                name(user),
-                settings.negatives
+                names[user as usize], settings.negatives
             );
             return Err(Error::new(what).at("protocol.candidates.negatives").fix("fewer negatives, or longer lists"));
         }
@@ -246,7 +239,8 @@ mod tests {
         let whole: Vec<Sequence> =
             targets.iter().map(|target| Sequence { items: vec![1, 2, *target], timestamps: vec![0, 1, 2] }).collect();
         let (mut validation, mut test) = (cases(targets), cases(targets));
-        let from = Drawing { whole: &whole, trained, given: None, same_users: true, name: &|user| user.to_string() };
+        let names: Vec<String> = (0..targets.len()).map(|user| user.to_string()).collect();
+        let from = Drawing { whole: &whole, trained, given: None, same_users: true, users: &names };
         choose(&settings, [&mut validation, &mut test], &from).expect("negatives");
         assert_ne!(validation.candidates, test.candidates, "each part has draws of its own");
         test.candidates
@@ -270,8 +264,8 @@ mod tests {
         let chosen = |lists: &[Vec<u32>]| -> Result<Vec<Vec<u32>>> {
             let (mut validation, mut test) = (cases(&[5, 6]), cases(&[5, 6]));
             let whole = [1, 2].map(|item| Sequence { items: vec![item], timestamps: vec![0] });
-            let name = |user: u32| user.to_string();
-            let from = Drawing { whole: &whole, trained: &[0; 9], given: Some(lists), same_users: true, name: &name };
+            let names = ["0", "1"].map(String::from);
+            let from = Drawing { whole: &whole, trained: &[0; 9], given: Some(lists), same_users: true, users: &names };
             choose(&settings, [&mut validation, &mut test], &from)?;
             assert!(validation.candidates.iter().all(|set| set.len() == 3) && validation.candidates != test.candidates);
             Ok(test.candidates)

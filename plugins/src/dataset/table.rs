@@ -287,9 +287,9 @@ impl Table {
             ..Catalogue::default()
         };
         let Some(path) = path else { return Ok(known) };
-        let image = self.image_column.as_deref().map(|name| Column::optional("image_column", name));
-        let title = self.title_column.as_deref().map(|name| Column::optional("title_column", name));
-        let attributes = self.attributes.iter().map(|name| Column::new("attributes", name));
+        let image = self.image_column.as_deref().map(|name| Column::optional("image_column", name).sparse());
+        let title = self.title_column.as_deref().map(|name| Column::optional("title_column", name).sparse());
+        let attributes = self.attributes.iter().map(|name| Column::new("attributes", name).sparse());
         let columns: Vec<Column<'_>> = [Column::new("id_column", &self.id_column)]
             .into_iter()
             .chain(title)

@@ -1,7 +1,8 @@
 //! Columns of a table, by their names: from text of rows and fields, JSON or parquet, in one file or a folder of them.
 
+use super::array::{array, is_array};
 use super::delimited::{self, Rows};
-use super::literal::{Literal, array, is_array, keys, literals};
+use super::literal::{Literal, keys, literals};
 use super::source::Encoding;
 use super::{Line, Lines, Place, parquet};
 use framework::error::{Error, Explain, Result};
@@ -79,22 +80,24 @@ pub(crate) struct Column<'a> {
     pub(crate) name: &'a str,
     /// Whether the setting may be `false`, for data without it.
     pub(crate) optional: bool,
+    /// Whether rows may lack a value in it.
+    pub(crate) sparse: bool,
 }
 
 impl<'a> Column<'a> {
     /// A column that must be there.
     pub(crate) fn new(setting: &'a str, name: &'a str) -> Self {
-        Self { setting, name, optional: false }
+        Self { setting, name, optional: false, sparse: false }
     }
 
-    /// Whether each row needs a value in it.
-    fn is_id(&self) -> bool {
-        matches!(self.setting, "user_column" | "item_column" | "id_column" | "timestamp_column" | "score_column")
+    /// The same of one in which rows may lack a value.
+    pub(crate) fn sparse(self) -> Self {
+        Self { sparse: true, ..self }
     }
 
     /// One that a setting may leave out.
     pub(crate) fn optional(setting: &'a str, name: &'a str) -> Self {
-        Self { setting, name, optional: true }
+        Self { setting, name, optional: true, sparse: false }
     }
 }
 
@@ -109,6 +112,8 @@ pub(crate) enum Cell<'a> {
     Number(Cow<'a, str>),
     /// A time by its type, in microseconds since 1970.
     Moment(i64),
+    /// A clock's time by its type, in microseconds since 1970 as if the clock stood in UTC.
+    Clock(i64),
     /// Several values, parted by `, `.
     List(String),
     /// What is no single value: a dictionary.
@@ -150,7 +155,7 @@ impl Cell<'_> {
             Self::Missing | Self::Nested => None,
             Self::Text(text) | Self::Number(text) => Some(Cow::Borrowed(text)),
             Self::List(text) => Some(Cow::Borrowed(text)),
-            Self::Moment(time) => Some(Cow::Owned(
+            Self::Moment(time) | Self::Clock(time) => Some(Cow::Owned(
                 chrono::DateTime::from_timestamp_micros(*time)
                     .map_or(time.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%S%.fZ").to_string()),
             )),
@@ -288,7 +293,7 @@ fn json(path: &Path, encoding: Encoding, columns: &[Column], each: &mut Each<'_>
         if there.is_none() {
             let keys = keys(line)?;
             let named_there: Vec<&str> = keys.iter().map(String::as_str).collect();
-            let needed: Vec<Column<'_>> = columns.iter().filter(|column| column.is_id()).copied().collect();
+            let needed: Vec<Column<'_>> = columns.iter().filter(|column| !column.sparse).copied().collect();
             places(path, &needed, &named_there, |column| named(column, &named_there))?;
             there = Some(keys);
         }

@@ -177,14 +177,9 @@ impl Rows {
         Row { text: &self.text, ends: &self.ends, place: self.place() }
     }
 
-    /// Splits the next row into its fields; false at the end of the file.
-    fn split(&mut self) -> Result<bool> {
-        self.text.clear();
-        self.ends.clear();
-        loop {
-            if !self.lines.advance()? {
-                return Ok(false);
-            }
+    /// Goes to the next line that is not blank; false at the end of the file.
+    fn advance_to_text(&mut self) -> Result<bool> {
+        while self.lines.advance()? {
             // A line of tabs is a row without values where tabs part fields.
             let line = self.lines.line().text;
             let is_blank = match self.separator {
@@ -192,8 +187,18 @@ impl Rows {
                 _ => line.trim_matches(' ').is_empty(),
             };
             if !is_blank {
-                break;
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    /// Splits the next row into its fields; false at the end of the file.
+    fn split(&mut self) -> Result<bool> {
+        self.text.clear();
+        self.ends.clear();
+        if !self.advance_to_text()? {
+            return Ok(false);
         }
         self.number = self.lines.place().number;
         let mut rest = self.lines.line().text;

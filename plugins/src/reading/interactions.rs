@@ -91,23 +91,14 @@ impl<'a> Collected<'a> {
         let (time, rating, split) = (next(time), next(rating), next(split));
         let Some(user) = self.id(place, &cells[0], user_column)? else { return Ok(()) };
         let Some(item) = self.id(place, &cells[1], item_column)? else { return Ok(()) };
-        if let Some((column, cell)) = rating {
-            let Some(text) = cell.id() else { return self.tally.lacks(place, column.name, self.rules.missing) };
-            let value = text.replace(',', ".").parse::<f64>().ok().filter(|value| value.is_finite());
-            let wrong = || {
-                let fix = format!("`{}`, a column of numbers; or false, and `min_rating` 0", column.setting);
-                place.broken(format!("`{}` is {}, not a number", column.name, short(&text))).fix(fix)
-            };
-            if value.ok_or_else(wrong)? < self.rules.min_rating {
-                self.tally.count(
-                    place,
-                    &format!("have a `{}` below {} and are left out", column.name, self.rules.min_rating),
-                );
-                return Ok(());
-            }
+        if let Some((column, cell)) = rating
+            && !self.is_liked(place, column, cell)?
+        {
+            return Ok(());
         }
         let moment = match time {
             Some((_, Cell::Moment(time))) => self.times.saw(*time),
+            Some((_, Cell::Clock(time))) => self.times.clock(*time),
             Some((column, Cell::Nested | Cell::List(_))) => {
                 let what = format!("`{}` is a list or a dictionary and no time", column.name);
                 return Err(place.broken(what).fix(format!("`{}`, a column of times", column.setting)));
@@ -128,23 +119,48 @@ impl<'a> Collected<'a> {
         match self.rules.item_separator.clone() {
             None => self.interaction(place, &user, &item, moment, part),
             Some(separator) => {
-                // As Python prints a list: `[1, 2]`, `['a', 'b']`.
-                let listed = item.strip_prefix('[').and_then(|item| item.strip_suffix(']')).unwrap_or(&item);
-                for one in listed.split(separator.as_str()) {
-                    let one = Cell::Text(Cow::Borrowed(one.trim().trim_matches(['\'', '"'])));
-                    match one.id() {
-                        Some(one) => self.interaction(place, &user, &one, moment, part)?,
-                        // Several separators in a row are one.
-                        None if one.text().is_some_and(|one| one.is_empty()) => {}
-                        None => self.tally.lacks(place, item_column.name, self.rules.missing)?,
-                    }
-                }
-                if listed.split(separator.as_str()).all(|one| one.trim().is_empty()) {
-                    self.tally.lacks(place, item_column.name, self.rules.missing)?;
-                }
-                Ok(())
+                let items = self.listed(place, &item, &separator)?;
+                items.iter().try_for_each(|item| self.interaction(place, &user, item, moment, part))
             }
         }
+    }
+
+    /// Whether a row's rating is high enough; one that is lower, or lacks, is counted.
+    fn is_liked(&mut self, place: Place<'_>, column: Column<'_>, cell: &Cell<'_>) -> Result<bool> {
+        let Column { name, setting, .. } = column;
+        let Some(text) = cell.id() else {
+            return self.tally.lacks(place, name, self.rules.missing).map(|()| false);
+        };
+        let rating = text.replace(',', ".").parse::<f64>().ok().filter(|rating| rating.is_finite());
+        let wrong = || {
+            let fix = format!("`{setting}`, a column of numbers; or no `min_rating`");
+            place.broken(format!("`{name}` is {}, not a number", short(&text))).fix(fix)
+        };
+        let is_liked = rating.ok_or_else(wrong)? >= self.rules.min_rating;
+        if !is_liked {
+            let what = format!("have a `{name}` below {} and are left out", self.rules.min_rating);
+            self.tally.count(place, &what);
+        }
+        Ok(is_liked)
+    }
+
+    /// The items in a cell that holds several, as `1 2 3`, or as Python prints a list: `[1, 2]`, `['a', 'b']`.
+    fn listed(&mut self, place: Place<'_>, cell: &str, separator: &str) -> Result<Vec<String>> {
+        let name = self.wanted.item.name;
+        let listed = cell.strip_prefix('[').and_then(|cell| cell.strip_suffix(']')).unwrap_or(cell);
+        let parts = listed.split(separator).map(|part| part.trim().trim_matches(['\'', '"']));
+        let mut items = Vec::new();
+        // Several separators in a row are one.
+        for part in parts.filter(|part| !part.is_empty()) {
+            match Cell::Text(Cow::Borrowed(part)).id() {
+                Some(item) => items.push(item.into_owned()),
+                None => self.tally.lacks(place, name, self.rules.missing)?,
+            }
+        }
+        if items.is_empty() {
+            self.tally.lacks(place, name, self.rules.missing)?;
+        }
+        Ok(items)
     }
 
     /// The id in a cell; none where the row is left out since it has none.

@@ -1,6 +1,7 @@
 //! What readers of files share: ids as indices, sequences as interactions, titles and pictures as a catalogue; lines,
 //! tables and times are in files of their own. It knows no source's format.
 
+mod array;
 pub(crate) mod columns;
 pub(crate) mod delimited;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) mod source;
 pub(crate) mod tally;
 pub(crate) mod times;
 pub(crate) mod vectors;
+mod zone;
 
 pub(crate) use lines::{Line, Lines, Place, short};
 

@@ -114,14 +114,15 @@ fn cells(Plain { values, is_number }: &Plain) -> PolarsResult<Box<dyn Iterator<I
     let number = |text: String| Cell::Number(Cow::Owned(text));
     let text = |text| if *is_number { Cell::Number(Cow::Borrowed(text)) } else { Cell::Text(Cow::Borrowed(text)) };
     Ok(match values.dtype() {
-        DataType::Datetime(unit, _) => {
+        DataType::Datetime(unit, zone) => {
+            let cell = if zone.is_some() { Cell::Moment } else { Cell::Clock };
             let microseconds = |time: i64| match unit {
                 TimeUnit::Nanoseconds => Some(time.div_euclid(1000)),
                 TimeUnit::Microseconds => Some(time),
                 TimeUnit::Milliseconds => time.checked_mul(1000),
             };
             let times = values.datetime()?.physical();
-            Box::new(times.iter().map(move |time| time.and_then(microseconds).map_or(Cell::Missing, Cell::Moment)))
+            Box::new(times.iter().map(move |time| time.and_then(microseconds).map_or(Cell::Missing, cell)))
         }
         DataType::Int64 => {
             let whole = move |value: i64| number(value.to_string());

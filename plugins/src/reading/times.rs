@@ -1,8 +1,9 @@
 //! Times as files write them, in microseconds since 1970.
 
+pub(crate) use super::zone::Zone;
 use super::{Place, short};
 use chrono::format::{Item, Parsed, StrftimeItems};
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
 use framework::corpus::{Interactions, Unit};
 use framework::error::Error;
 use framework::plugin::Setting;
@@ -105,58 +106,6 @@ impl Setting for Written {
 
 const PATTERNS: &str = "a pattern of `strftime`: %Y-%m-%d %H:%M:%S, %m/%d/%Y %I:%M:%S %p, %d.%m.%Y, %Y%m%d";
 
-/// What times without an offset are to be understood in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Zone {
-    /// A place's, with its summer times: `Europe/Berlin`.
-    Place(chrono_tz::Tz),
-    /// Always the same: `+05:30`.
-    Offset(FixedOffset),
-}
-
-impl Zone {
-    /// The default.
-    pub(crate) const UTC: Self = Self::Place(chrono_tz::UTC);
-
-    /// Microseconds since 1970 of a clock's time. What a clock shows twice is the earlier; what it never shows is taken
-    /// as if it had not been moved.
-    fn microseconds(self, time: NaiveDateTime) -> i64 {
-        let hour = TimeDelta::hours(1);
-        let offset = match self {
-            Self::Offset(offset) => offset,
-            Self::Place(zone) => match zone.offset_from_local_datetime(&time).earliest() {
-                Some(offset) => offset.fix(),
-                None => zone
-                    .offset_from_local_datetime(&(time - hour))
-                    .earliest()
-                    .map_or(FixedOffset::east_opt(0), |o| Some(o.fix()))
-                    .unwrap_or_else(|| chrono::Utc.fix()),
-            },
-        };
-        time.and_utc().timestamp_micros() - i64::from(offset.local_minus_utc()) * 1_000_000
-    }
-}
-
-impl Setting for Zone {
-    fn kind() -> String {
-        "name of a time zone, or an offset".into()
-    }
-    fn read(value: &Value, reader: &mut Reader) -> Option<Self> {
-        let text = value.as_str().or_else(|| reader.wrong_type(value, "string"))?;
-        let zone = chrono_tz::Tz::from_str(text).ok().map(Self::Place);
-        let found = zone.or_else(|| FixedOffset::from_str(text).ok().map(Self::Offset));
-        found.or_else(|| {
-            reader.report(format!("no time zone is called `{text}`"), "UTC, a name such as Europe/Berlin, or +05:30")
-        })
-    }
-    fn write(&self) -> Value {
-        match self {
-            Self::Place(zone) => zone.name().into(),
-            Self::Offset(offset) => offset.to_string().into(),
-        }
-    }
-}
-
 /// The times of a file: how they are written, in which zone, and what was seen of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Times {
@@ -202,6 +151,13 @@ impl Times {
         let [first, last] = self.seen.unwrap_or([time; 2]);
         self.seen = Some([first.min(time), last.max(time)]);
         time
+    }
+
+    /// What a column of clocks without a zone itself says, as if in UTC.
+    pub(crate) fn clock(&mut self, time: i64) -> i64 {
+        let clock = DateTime::from_timestamp_micros(time).map(|time| (time.naive_utc(), None));
+        let time = clock.map_or(time, |clock| self.moment(clock));
+        self.saw(time)
     }
 
     fn moment(&mut self, (time, offset): (NaiveDateTime, Option<FixedOffset>)) -> i64 {
@@ -314,7 +270,8 @@ impl Times {
                     count.name()
                 ));
             }
-        } else if self.without_zone {
+        }
+        if self.without_zone {
             let zone = match self.zone {
                 Zone::Place(zone) => zone.name().to_string(),
                 Zone::Offset(offset) => offset.to_string(),
