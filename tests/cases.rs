@@ -160,6 +160,9 @@ fn parquet_is_read_as_others_write_it() {
         let found = has(case, &[], TOY, None);
         assert!(found["times"][0].as_str().expect("a time") > "1970-01-01", "{case}: {found:#}");
     }
+    let berlin = ["dataset.time_zone = \"Europe/Berlin\""];
+    has("pq-ts-us", &berlin, TOY, Some(["2019-12-31 23:00:05", "2019-12-31 23:00:40"]));
+    has("pq-ts-tz-berlin", &berlin, TOY, Some(["2020-01-01 00:00:05", "2020-01-01 00:00:40"]));
     refused("pq-id-struct", &[], &["`user_id` is of the type Struct", "x.parquet, column user_id"]);
 }
 

@@ -95,6 +95,11 @@ fn users_without_a_list_are_called_by_their_ids() {
     let cache = program.path("").display().to_string();
     let columns = ["--user-column", "who", "--item-column", "what", "--score-column", "value"];
     let score = |more: &[&str]| program.run(&[&["--cache", &cache, "score", &spec, &file], more].concat());
+    let other = lists.replace('\t', ";");
+    let other = program.file("other.csv", &format!("who;what;value\n{other}"));
+    let parted = [&["--cache", &cache, "score", &spec, &other, "--separator", ";"], &columns[..]].concat();
+    let refused = program.run(&parted);
+    assert!(refused.code == 1 && refused.err.contains("no list for user 7,"), "{}", refused.err);
     let unnamed = score(&[]);
     assert!(unnamed.code == 1 && unnamed.err.contains("no column is called `user_id`"), "{}", unnamed.err);
     let refused = score(&columns);

@@ -47,6 +47,8 @@ framework::plugin! {
         score_column: String = String::from("score"),
         /// The table's column of ranks, lower for better; it may be missing.
         rank_column: String = String::from("rank"),
+        /// What parts the fields of a text table, where the file's ending does not say it.
+        separator: Option<String> = None,
         /// What becomes of test users without a list.
         missing_users: Missing = Missing::Refuse,
     }
@@ -100,10 +102,10 @@ impl Imported {
     }
 
     fn table(&self, reading: &mut Reading) -> Result<()> {
-        let layout = Layout::default();
+        let layout = Layout { separator: self.separator.clone(), ..Layout::default() };
         let there = names(&self.file, &layout)?;
         let is_there = |name: &String| there.contains(name);
-        let rank = is_there(&self.rank_column).then(|| Column::new("rank_column", &self.rank_column));
+        let rank = is_there(&self.rank_column).then(|| Column::new("rank_column", &self.rank_column).sparse());
         // Without scores, ranks say the order.
         let scored = rank.is_none() || is_there(&self.score_column);
         let score = scored.then(|| Column::new("score_column", &self.score_column));

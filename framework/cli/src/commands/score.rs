@@ -23,6 +23,9 @@ pub(crate) struct Lists {
     /// The tables' column of ranks, lower for better, where there is one: `rank` when not given.
     #[arg(long, value_name = "NAME")]
     rank_column: Option<String>,
+    /// What parts the fields of text tables, where the files' endings do not say it: `;`, `|`, `blanks`.
+    #[arg(long, value_name = "TEXT")]
+    separator: Option<String>,
     /// What becomes of test users without a list: `refuse`, or `miss`, which counts them as misses.
     #[arg(long, value_name = "WHAT", value_parser = ["refuse", "miss"])]
     missing_users: Option<String>,
@@ -37,6 +40,7 @@ impl Lists {
             ("item_column", &self.item_column),
             ("score_column", &self.score_column),
             ("rank_column", &self.rank_column),
+            ("separator", &self.separator),
             ("missing_users", &self.missing_users),
         ];
         table.extend(given.into_iter().filter_map(|(key, value)| Some((key.into(), value.as_deref()?.into()))));
