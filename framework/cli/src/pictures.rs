@@ -8,7 +8,7 @@ use framework::picture::{self, ending, whole};
 use framework::progress::Progress;
 use framework::protocol;
 use framework::run::Runner;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ impl Cli {
         if unlinked > 0 {
             println!("{unlinked} items have no link");
         }
-        if let [first, ..] = &dead[..] {
+        if let Some(first) = dead.values().next() {
             println!("{} links lead to no picture, such as {first}", dead.len());
         }
         println!("{}", folder.display());
@@ -73,8 +73,8 @@ fn ids(folder: &Path) -> Result<HashSet<String>> {
 /// What came of all links.
 #[derive(Default)]
 struct Tally {
-    /// Those that lead to no picture, and why.
-    dead: Vec<String>,
+    /// Those that lead to no picture, by their places among all, and why.
+    dead: BTreeMap<usize, String>,
     /// How many could not be fetched, though they may be there.
     failures: usize,
     /// How many of them one after the other.
@@ -87,20 +87,20 @@ struct Tally {
 /// other; many one after the other stop all.
 fn get_all(wanted: &[(&str, &str)], folder: &Path) -> Tally {
     let (agent, bar) = (download::agent(), Progress::default().bar("pictures", wanted.len()));
-    let (queue, tally) = (Mutex::new(wanted.iter()), Mutex::new(Tally::default()));
+    let (queue, tally) = (Mutex::new(wanted.iter().enumerate()), Mutex::new(Tally::default()));
     let next = || {
         let stop = is_interrupted() || locked(&tally).in_a_row >= MOST_FAILURES;
         if stop { None } else { locked(&queue).next() }
     };
     let worker = || {
-        while let Some((id, url)) = next() {
+        while let Some((place, (id, url))) = next() {
             let got = get(&agent, id, url, folder);
             let mut tally = locked(&tally);
             match got {
                 Ok(None) => tally.in_a_row = 0,
                 Ok(Some(why)) => {
                     tally.in_a_row = 0;
-                    tally.dead.push(format!("{url} ({id}): {why}"));
+                    tally.dead.insert(place, format!("{url} ({id}): {why}"));
                 }
                 Err(error) => {
                     tally.in_a_row += 1;
